@@ -1,0 +1,63 @@
+# A thin layer over CMake and scripts/: every target installs what is missing, builds, runs.
+#   CMAKE_ARGS   more arguments for configuring, e.g. CMAKE_ARGS=-DSHADOWATTN_LLAMA_DIR=$HOME/llama.cpp
+#   JOBS         parallel compilations (default: number of cores)
+
+JOBS ?= $(shell nproc 2>/dev/null || echo 1)
+CMAKE_ARGS ?=
+export JOBS CMAKE_ARGS
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test test-asan test-tsan bench format tidy clean distclean
+.NOTPARALLEL:
+
+help:
+	@echo "make demo       build, then read a long text with dense and with shadow attention, side by side"
+	@echo "make test       all tests: release, then the unit tests under the sanitizers"
+	@echo "make build      build into build/bin and build/lib"
+	@echo "make bench      build, then run the kernel benchmarks"
+	@echo "make test-asan  unit tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make test-tsan  unit tests under ThreadSanitizer"
+	@echo "make format     clang-format all sources"
+	@echo "make tidy       clang-tidy all sources"
+	@echo "make clean      remove what we built (llama.cpp's build stays; make distclean removes that too)"
+	@echo
+	@echo "Every target first installs missing Debian packages (as root or with sudo; see scripts/install-deps)."
+
+build:
+	@scripts/install-deps build llama
+	@scripts/build release
+
+demo: build
+	build/bin/shadowattn demo
+
+test:
+	@scripts/install-deps build llama
+	@scripts/test release asan tsan
+
+test-asan:
+	@scripts/install-deps build
+	@scripts/test asan
+
+test-tsan:
+	@scripts/install-deps build
+	@scripts/test tsan
+
+bench: build
+	@set -e; ran=0; for program in build/bin/*_bench; do \
+	  if [ -x "$$program" ]; then "$$program" $(BENCH_ARGS); ran=1; fi; done; \
+	  if [ $$ran = 0 ]; then echo "make bench: build/bin has no *_bench program" >&2; exit 1; fi
+
+format:
+	@scripts/install-deps format
+	git ls-files -z --cached --others --exclude-standard '*.h' '*.c' '*.cc' '*.cpp' '*.inc' | xargs -0 -r clang-format -i
+
+tidy:
+	@scripts/install-deps build llama tidy
+	@scripts/build release
+	run-clang-tidy -quiet -p build -j $(JOBS) "^$(CURDIR)/(src|plugin|tools|tests|bench)/"
+
+clean:
+	@if [ -d build ]; then find build -mindepth 1 -maxdepth 1 ! -name 'llama-??????????' ! -name cache -exec rm -rf {} +; fi
+
+distclean:
+	rm -rf build
