@@ -1,0 +1,81 @@
+// The operands of one attention call: views of memory that the caller owns.
+//
+// Shapes: H query heads, H_kv KV heads (H a multiple of H_kv; query head h reads KV head
+// h / (H / H_kv)), n_q query rows, n_kv keys, D head dim of queries and keys, D_v of values.
+#pragma once
+
+#include <cstdint>
+
+namespace shadowattn {
+
+enum class ElementType {
+  kF32,
+  kF16,  ///< IEEE 754 binary16
+};
+
+/// Read-only view of a [heads, rows, dim] tensor. Elements of one row are adjacent; rows and heads
+/// may lie anywhere (strides in bytes, may be negative or overlap). No alignment beyond the
+/// element's own is needed.
+struct TensorView {
+  const void* data = nullptr;
+  ElementType type = ElementType::kF32;
+  int64_t heads = 0;
+  int64_t rows = 0;
+  int64_t dim = 0;
+  int64_t head_stride = 0;  ///< bytes from one head to the next
+  int64_t row_stride = 0;   ///< bytes from one row to the next
+
+  const void* row(int64_t head, int64_t index) const {
+    return static_cast<const char*>(data) + head * head_stride + index * row_stride;
+  }
+};
+
+/// Writable f32 [heads, rows, dim]; must not overlap any input.
+struct OutputView {
+  float* data = nullptr;
+  int64_t heads = 0;
+  int64_t rows = 0;
+  int64_t dim = 0;
+  int64_t head_stride = 0;  ///< bytes
+  int64_t row_stride = 0;   ///< bytes
+
+  float* row(int64_t head, int64_t index) const {
+    return reinterpret_cast<float*>(reinterpret_cast<char*>(data) + head * head_stride +
+                                    index * row_stride);
+  }
+};
+
+/// Which keys a query row may see.
+enum class MaskKind {
+  kNone,      ///< every row sees every key
+  kCausal,    ///< row i sees keys 0 … i + causal_offset
+  kAdditive,  ///< a matrix is added to the logits; -inf hides a key
+};
+
+struct Mask {
+  MaskKind kind = MaskKind::kNone;
+
+  /// kCausal: keys that come before row 0's own token (the prefix already in the cache).
+  int64_t causal_offset = 0;
+
+  /// kAdditive: [heads, n_q, n_kv], key stride 1 element. Query head h uses head h % heads.
+  TensorView additive;
+  /// kAdditive, optional: [H] factors on the finite entries (ALiBi slopes); null means 1.
+  const float* slopes = nullptr;
+};
+
+/// One attention call: out = softmax(cap(scale · Q·Kᵀ) + mask) · V, row by row.
+/// cap(x) = logit_softcap · tanh(x / logit_softcap), or x when logit_softcap is 0.
+struct AttentionCall {
+  TensorView query;   ///< [H, n_q, D], f32
+  TensorView key;     ///< [H_kv, n_kv, D], f32 or f16
+  TensorView value;   ///< [H_kv, n_kv, D_v], f32 or f16
+  OutputView output;  ///< [H, n_q, D_v]; a row that sees no key becomes zero
+  Mask mask;
+  float scale = 1.0F;
+  float logit_softcap = 0.0F;
+  /// Optional [H]: one more logit per head that takes softmax mass but has no value (gpt-oss).
+  const float* sink_logits = nullptr;
+};
+
+}  // namespace shadowattn

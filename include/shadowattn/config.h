@@ -1,0 +1,39 @@
+// The one configuration string, as the plug-in reads it from the environment variable SHADOWATTN:
+//
+//   mode=shadow,keep=0.2,sink=4,recent=64,floor=256,rows=8,share_heads=yes,threads=2,
+//   min_rows=32,report=out.json,isa=avx2
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "shadowattn/engine.h"
+#include "shadowattn/status.h"
+
+namespace shadowattn {
+
+/// Engine options and what concerns the host program only.
+struct Config {
+  /// mode=off: the plug-in claims nothing and the host attends by itself.
+  bool enabled = true;
+  EngineOptions engine;
+  /// Threads to use; 0: as many as the host asks for.
+  int threads = 0;
+  /// Attention calls with fewer query rows are left to the host.
+  int32_t min_rows = 32;
+  /// Where the JSON report is written when the host ends; empty: nowhere.
+  std::string report_path;
+};
+
+/// Parses "key=value,key=value". Spaces around keys and values are ignored; an empty string gives
+/// the defaults; a later key wins. Unknown keys and bad values are errors that name the key, the
+/// value and what is allowed. Limits: 4096 bytes.
+Result<Config> parse_config(std::string_view text);
+
+/// The config as a string that parse_config reads back to the same config.
+std::string to_string(const Config& config);
+
+/// One line per key: name, default, meaning. For --help and docs.
+std::string config_help();
+
+}  // namespace shadowattn

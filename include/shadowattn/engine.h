@@ -1,0 +1,110 @@
+// The engine: one attention call from operands to output.
+//
+//   plan    dense, or which rows and heads share a token list and how long it may be
+//   pilot   INT8 estimate of Q·Kᵀ for one tile
+//   select  estimate -> token lists
+//   attend  exact softmax attention over each list
+//
+//   auto engine = shadowattn::Engine::create({.keep = 0.2});
+//   if (!engine.ok()) …
+//   shadowattn::CallReport report;
+//   shadowattn::Status status = engine.value().attend(call, &report);
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "shadowattn/attention.h"
+#include "shadowattn/cpu.h"
+#include "shadowattn/executor.h"
+#include "shadowattn/status.h"
+
+namespace shadowattn {
+
+enum class Mode {
+  kDense,   ///< every visible token: exact attention with our own kernels
+  kShadow,  ///< pilot, select, attend
+};
+
+/// How many tokens a list keeps: clamp(ceil(keep · visible), keep_floor, visible), where visible
+/// is the number of keys that the rows of the list may see. The first `sink` and the last `recent`
+/// visible tokens and each row's own token are always in, and count as kept.
+struct EngineOptions {
+  Mode mode = Mode::kShadow;
+  double keep = 0.2;         ///< share of visible tokens, in (0, 1]
+  int32_t keep_floor = 256;  ///< tokens; shorter contexts than this are dense
+  int32_t sink = 4;          ///< tokens
+  int32_t recent = 64;       ///< tokens
+
+  /// Neighbouring query rows that share one token list: 1 … 64. With rows_per_list = 1 and
+  /// share_heads = false every row of every head has its own top-k, as the paper defines it.
+  int32_t rows_per_list = 8;
+  /// The query heads of one KV head share the list too.
+  bool share_heads = true;
+
+  int threads = 1;  ///< 1 … 1024; ignored when an executor is given
+  /// Level to force ("scalar", "avx2", …); empty: the best of this machine.
+  std::string isa;
+};
+
+/// Why a call, or a part of it, was computed densely.
+enum class DenseReason {
+  kNone,        ///< it was not
+  kRequested,   ///< Mode::kDense
+  kShort,       ///< the visible context is no longer than what would be kept
+  kNonFinite,   ///< NaN or infinity in queries or keys: no estimate can be trusted
+};
+
+/// "requested", "context shorter than keep_floor", …: for reports.
+std::string_view describe(DenseReason reason);
+
+/// What one call did. Times are sums over threads, in nanoseconds.
+struct CallReport {
+  DenseReason dense_reason = DenseReason::kNone;  ///< of the whole call
+  int64_t rows = 0;                               ///< n_q
+  int64_t heads = 0;                              ///< H
+  int64_t keys = 0;                               ///< n_kv
+  int64_t lists = 0;                              ///< token lists made
+  int64_t visible_pairs = 0;  ///< (head, row, key) triples that the mask lets through
+  int64_t kept_pairs = 0;     ///< of these, attended to
+  int64_t nonfinite_rows = 0; ///< rows computed densely because a query was NaN or infinite
+  int64_t pilot_ns = 0;       ///< quantising included
+  int64_t select_ns = 0;
+  int64_t attend_ns = 0;
+  int64_t wall_ns = 0;  ///< of the whole call, as the caller sees it
+};
+
+/// Holds threads, scratch memory and the kernels chosen. Moving is cheap. One call at a time per
+/// engine; different engines are independent. Scratch grows to what the largest call needed and
+/// holds nothing of size n_q × n_kv.
+class Engine {
+ public:
+  /// Checks the options and picks kernels. `executor`, when given, runs the tiles and must outlive
+  /// the engine.
+  static Result<Engine> create(const EngineOptions& options, Executor* executor = nullptr);
+
+  Engine(Engine&&) noexcept;
+  Engine& operator=(Engine&&) noexcept;
+  ~Engine();
+
+  const EngineOptions& options() const;
+  /// Features that the chosen kernels may use.
+  CpuFeatures features() const;
+
+  /// Computes call.output. On error nothing useful is in the output and the message says why.
+  /// `report` may be null. The result does not depend on the number of threads.
+  Status attend(const AttentionCall& call, CallReport* report = nullptr);
+
+  /// Ok when `attend` can take operands of these shapes and types; reads no data, so it may be
+  /// asked before memory is allocated (null data pointers are fine).
+  static Status supports(const AttentionCall& call);
+
+ private:
+  class Impl;
+  explicit Engine(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace shadowattn

@@ -1,0 +1,238 @@
+#include "shadowattn/config.h"
+
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <optional>
+
+#include "shadowattn/cpu.h"
+
+namespace shadowattn {
+namespace {
+
+constexpr size_t kMaxText = 4096;
+constexpr size_t kMaxQuoted = 60;
+constexpr int32_t kMaxTokens = 1 << 30;
+constexpr int32_t kMaxThreads = 1024;
+constexpr int32_t kMaxRowsPerList = 64;
+
+template <typename Number>
+std::optional<Number> parse_number(std::string_view text) {
+  Number number{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+bool set_int(std::string_view text, int32_t low, int32_t high, int32_t& field) {
+  const auto number = parse_number<int32_t>(text);
+  if (!number || *number < low || *number > high) return false;
+  field = *number;
+  return true;
+}
+
+bool set_keep(std::string_view text, Config& config) {
+  const auto number = parse_number<double>(text);
+  if (!number || !(*number > 0.0 && *number <= 1.0)) return false;  // also refuses NaN
+  config.engine.keep = *number;
+  return true;
+}
+
+bool set_bool(std::string_view text, bool& field) {
+  const bool yes = text == "yes" || text == "true" || text == "on" || text == "1";
+  const bool no = text == "no" || text == "false" || text == "off" || text == "0";
+  if (!yes && !no) return false;
+  field = yes;
+  return true;
+}
+
+bool set_mode(std::string_view text, Config& config) {
+  config.enabled = text != "off";
+  if (text == "off") return true;
+  if (text != "dense" && text != "shadow") return false;
+  config.engine.mode = text == "dense" ? Mode::kDense : Mode::kShadow;
+  return true;
+}
+
+bool set_isa(std::string_view text, Config& config) {
+  for (const IsaLevel& level : isa_levels()) {
+    if (level.name == text) {
+      config.engine.isa = text;
+      return true;
+    }
+  }
+  return false;
+}
+
+std::string format_keep(double keep) {
+  char text[32];
+  const auto [end, error] = std::to_chars(text, text + sizeof(text), keep);
+  return error == std::errc() ? std::string(text, end) : std::string();
+}
+
+std::string format_mode(const Config& config) {
+  if (!config.enabled) return "off";
+  return config.engine.mode == Mode::kDense ? "dense" : "shadow";
+}
+
+/// Everything known about one key. Parsing, printing and the help text share this table.
+struct Key {
+  std::string_view name;
+  std::string_view allowed;
+  std::string_view meaning;
+  bool (*set)(std::string_view text, Config& config);
+  std::string (*get)(const Config& config);  ///< empty: nothing to write
+};
+
+constexpr Key kKeys[] = {
+    {"mode", "shadow, dense or off",
+     "sparse attention; exact attention by our kernels; everything left to the host", set_mode,
+     format_mode},
+    {"keep", "a number above 0 and at most 1", "share of the visible tokens that a list keeps",
+     set_keep, [](const Config& c) { return format_keep(c.engine.keep); }},
+    {"floor", "0 ... 1073741824", "a list keeps at least so many tokens",
+     [](std::string_view t, Config& c) { return set_int(t, 0, kMaxTokens, c.engine.keep_floor); },
+     [](const Config& c) { return std::to_string(c.engine.keep_floor); }},
+    {"sink", "0 ... 1073741824", "first visible tokens that are always kept",
+     [](std::string_view t, Config& c) { return set_int(t, 0, kMaxTokens, c.engine.sink); },
+     [](const Config& c) { return std::to_string(c.engine.sink); }},
+    {"recent", "0 ... 1073741824", "last visible tokens that are always kept",
+     [](std::string_view t, Config& c) { return set_int(t, 0, kMaxTokens, c.engine.recent); },
+     [](const Config& c) { return std::to_string(c.engine.recent); }},
+    {"rows", "1 ... 64", "neighbouring query rows that share one token list",
+     [](std::string_view t, Config& c) {
+       return set_int(t, 1, kMaxRowsPerList, c.engine.rows_per_list);
+     },
+     [](const Config& c) { return std::to_string(c.engine.rows_per_list); }},
+    {"share_heads", "yes or no", "the query heads of one KV head share the list too",
+     [](std::string_view t, Config& c) { return set_bool(t, c.engine.share_heads); },
+     [](const Config& c) { return std::string(c.engine.share_heads ? "yes" : "no"); }},
+    {"threads", "0 ... 1024", "threads to use; 0: as many as the host asks for",
+     [](std::string_view t, Config& c) { return set_int(t, 0, kMaxThreads, c.threads); },
+     [](const Config& c) { return std::to_string(c.threads); }},
+    {"min_rows", "1 ... 1073741824", "calls with fewer query rows are left to the host",
+     [](std::string_view t, Config& c) { return set_int(t, 1, kMaxTokens, c.min_rows); },
+     [](const Config& c) { return std::to_string(c.min_rows); }},
+    {"report", "a file name without a comma", "file for the JSON report; none: no report",
+     [](std::string_view t, Config& c) {
+       c.report_path = t;
+       return true;
+     },
+     [](const Config& c) { return c.report_path; }},
+    {"isa", "", "instruction set to use; none: the best of this machine", set_isa,
+     [](const Config& c) { return c.engine.isa; }},
+};
+
+std::string allowed_values(const Key& key) {
+  if (!key.allowed.empty()) return std::string(key.allowed);
+  std::string names;
+  for (const IsaLevel& level : isa_levels()) {
+    names.append(names.empty() ? "" : ", ").append(level.name);
+  }
+  return names;
+}
+
+const Key* find_key(std::string_view name) {
+  for (const Key& key : kKeys) {
+    if (key.name == name) return &key;
+  }
+  return nullptr;
+}
+
+std::string_view trim(std::string_view text) {
+  constexpr std::string_view kSpaces = " \t\r\n";
+  const size_t first = text.find_first_not_of(kSpaces);
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(kSpaces) - first + 1);
+}
+
+/// For messages: one short line whatever the user typed.
+std::string quote(std::string_view text) {
+  std::string quoted = "\"";
+  for (const char c : text.substr(0, kMaxQuoted)) {
+    quoted += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
+  }
+  return quoted + (text.size() > kMaxQuoted ? "...\"" : "\"");
+}
+
+bool has_control_character(std::string_view text) {
+  for (const char c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) return true;
+  }
+  return false;
+}
+
+Status unknown_key(std::string_view name) {
+  std::string message = "unknown key " + quote(name) + "; known keys:";
+  for (const Key& key : kKeys) message.append(&key == kKeys ? " " : ", ").append(key.name);
+  return Status::invalid_argument(message);
+}
+
+Status parse_item(std::string_view item, Config& config) {
+  const size_t equals = item.find('=');
+  if (equals == std::string_view::npos) {
+    return Status::invalid_argument("expected key=value, found " + quote(item));
+  }
+  const std::string_view name = trim(item.substr(0, equals));
+  const std::string_view value = trim(item.substr(equals + 1));
+  const Key* key = find_key(name);
+  if (key == nullptr) return unknown_key(name);
+  const std::string hint = "; allowed: " + allowed_values(*key);
+  if (value.empty()) {
+    return Status::invalid_argument("no value for key \"" + std::string(name) + "\"" + hint);
+  }
+  if (has_control_character(value) || !key->set(value, config)) {
+    return Status::invalid_argument("bad value " + quote(value) + " for key \"" +
+                                    std::string(name) + "\"" + hint);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Config> parse_config(std::string_view text) {
+  if (text.size() > kMaxText) {
+    return Status::invalid_argument("the config has " + std::to_string(text.size()) +
+                                    " bytes; at most " + std::to_string(kMaxText) +
+                                    " are allowed");
+  }
+  Config config;
+  while (!text.empty()) {
+    const size_t comma = text.find(',');
+    const std::string_view item = trim(text.substr(0, comma));
+    text.remove_prefix(comma == std::string_view::npos ? text.size() : comma + 1);
+    if (item.empty()) continue;  // a trailing or doubled comma does no harm
+    if (Status status = parse_item(item, config); !status.ok()) return status;
+  }
+  return config;
+}
+
+std::string to_string(const Config& config) {
+  std::string text;
+  for (const Key& key : kKeys) {
+    const std::string value = key.get(config);
+    if (value.empty()) continue;
+    if (!text.empty()) text += ',';
+    text.append(key.name).append("=").append(value);
+  }
+  return text;
+}
+
+std::string config_help() {
+  constexpr size_t kNameWidth = 13;
+  constexpr size_t kDefaultWidth = 8;
+  const Config defaults;
+  std::string text;
+  for (const Key& key : kKeys) {
+    std::string line(key.name);
+    line.resize(kNameWidth, ' ');
+    const std::string value = key.get(defaults);
+    line += value.empty() ? "none" : value;
+    line.resize(kNameWidth + kDefaultWidth, ' ');
+    line.append(key.meaning).append(" (").append(allowed_values(key)).append(")\n");
+    text += line;
+  }
+  return text;
+}
+
+}  // namespace shadowattn

@@ -1,0 +1,244 @@
+#include "shadowattn/engine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "engine/shadow_tile.h"
+
+namespace shadowattn {
+namespace {
+
+constexpr int64_t kMaxHeadDim = 256;
+constexpr int64_t kMaxRows = 64;
+constexpr int kMaxThreads = 1024;
+
+std::string text(int64_t value) { return std::to_string(value); }
+
+Status check_options(const EngineOptions& o) {
+  if (!(o.keep > 0.0 && o.keep <= 1.0)) {
+    return Status::invalid_argument("keep must be in (0, 1], not " + std::to_string(o.keep));
+  }
+  if (o.keep_floor < 0 || o.sink < 0 || o.recent < 0) {
+    return Status::invalid_argument("keep_floor, sink and recent must not be negative");
+  }
+  if (o.rows_per_list < 1 || o.rows_per_list > kMaxRows) {
+    return Status::invalid_argument("rows_per_list must be 1 … 64, not " + text(o.rows_per_list));
+  }
+  if (o.threads < 1 || o.threads > kMaxThreads) {
+    return Status::invalid_argument("threads must be 1 … 1024, not " + text(o.threads));
+  }
+  return {};
+}
+
+Status check_dim(const char* name, int64_t dim) {
+  if (dim % 16 == 0 && dim >= 16 && dim <= kMaxHeadDim) return {};
+  return Status::unsupported(std::string(name) + " head dim " + text(dim) +
+                             " is not a multiple of 16 from 16 to 256");
+}
+
+Status check_mask(const AttentionCall& call) {
+  const Mask& mask = call.mask;
+  if (mask.kind == MaskKind::kCausal) {
+    // Bounded so that row + offset + 1 cannot overflow.
+    if (std::abs(mask.causal_offset) > std::numeric_limits<int32_t>::max()) {
+      return Status::invalid_argument("causal_offset " + text(mask.causal_offset) +
+                                      " is out of range");
+    }
+    return {};
+  }
+  if (mask.kind != MaskKind::kAdditive) return {};
+  const TensorView& m = mask.additive;
+  if (m.rows < call.query.rows || m.dim != call.key.rows) {
+    return Status::invalid_argument("mask is [" + text(m.rows) + ", " + text(m.dim) +
+                                    "], needed [" + text(call.query.rows) + ", " +
+                                    text(call.key.rows) + "]");
+  }
+  if (m.heads < 1 || call.query.heads % m.heads != 0) {
+    return Status::invalid_argument("mask heads " + text(m.heads) + " do not divide " +
+                                    text(call.query.heads) + " query heads");
+  }
+  return {};
+}
+
+Status check_data(const AttentionCall& call) {
+  if (call.query.rows == 0) return {};
+  if (call.query.data == nullptr || call.output.data == nullptr) {
+    return Status::invalid_argument("query or output has no data");
+  }
+  if (call.key.rows == 0) return {};
+  if (call.key.data == nullptr || call.value.data == nullptr) {
+    return Status::invalid_argument("key or value has no data");
+  }
+  if (call.mask.kind == MaskKind::kAdditive && call.mask.additive.data == nullptr) {
+    return Status::invalid_argument("additive mask has no data");
+  }
+  return {};
+}
+
+int64_t sum_visible(const Visibility& visibility, int64_t heads) {
+  int64_t sum = 0;
+  for (int64_t h = 0; h < heads; ++h) {
+    for (int64_t i = 0; i < visibility.query_rows(); ++i) sum += visibility.row(h, i).visible;
+  }
+  return sum;
+}
+
+}  // namespace
+
+class Engine::Impl {
+ public:
+  Impl(EngineOptions options, CpuFeatures features, Executor* executor,
+       std::unique_ptr<Executor> owned)
+      : options_(std::move(options)),
+        features_(features),
+        kernels_(choose_kernels(features)),
+        owned_executor_(std::move(owned)),
+        executor_(executor != nullptr ? executor : owned_executor_.get()),
+        workers_(static_cast<size_t>(executor_->threads())) {}
+
+  const EngineOptions& options() const { return options_; }
+  CpuFeatures features() const { return features_; }
+
+  /// Throws std::bad_alloc.
+  void attend(const AttentionCall& call, CallReport* report);
+
+ private:
+  EngineOptions options_;
+  CpuFeatures features_;
+  KernelSet kernels_;
+  std::unique_ptr<Executor> owned_executor_;
+  Executor* executor_;
+  std::vector<TileWorker> workers_;
+  KeyEstimate keys_;
+};
+
+void Engine::Impl::attend(const AttentionCall& call, CallReport* report) {
+  const auto started = std::chrono::steady_clock::now();
+  const int64_t group_heads = call.query.heads / call.key.heads;
+  const Visibility visibility(call, *executor_);
+  CallPlan plan = plan_call(options_, visibility, group_heads);
+
+  int64_t pilot_ns = 0;
+  if (!plan.dense()) {
+    const bool finite = keys_.build(call, visibility.begin(), visibility.end(), kernels_.quantize,
+                                    kernels_.pilot_dot, *executor_);
+    if (!finite) plan.dense_reason = DenseReason::kNonFinite;
+    pilot_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(
+                   std::chrono::steady_clock::now() - started)
+                   .count();
+  }
+  const CallContext context{call, options_, kernels_, visibility, plan, keys_};
+  for (TileWorker& worker : workers_) {
+    worker.counters = {};
+    worker.reserve(context);
+  }
+  // Last rows first: under a causal mask they are the longest, and a long task at the end would
+  // leave the other threads idle.
+  const auto tiles = static_cast<int64_t>(plan.tiles.size());
+  executor_->run(tiles * call.key.heads, [&](int64_t task, int thread) {
+    const QueryTile& tile = plan.tiles[static_cast<size_t>(tiles - 1 - task / call.key.heads)];
+    workers_[static_cast<size_t>(thread)].run(context, tile, task % call.key.heads);
+  });
+
+  if (report == nullptr) return;
+  *report = {};
+  report->dense_reason = plan.dense_reason;
+  report->rows = call.query.rows;
+  report->heads = call.query.heads;
+  report->keys = call.key.rows;
+  report->visible_pairs = sum_visible(visibility, call.query.heads);
+  report->pilot_ns = pilot_ns;
+  for (const TileWorker& worker : workers_) {
+    report->lists += worker.counters.lists;
+    report->nonfinite_rows += worker.counters.nonfinite_rows;
+    report->kept_pairs += worker.counters.kept_pairs;
+    report->pilot_ns += worker.counters.pilot_ns;
+    report->select_ns += worker.counters.select_ns;
+    report->attend_ns += worker.counters.attend_ns;
+  }
+  report->wall_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(
+                        std::chrono::steady_clock::now() - started)
+                        .count();
+}
+
+Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Engine::Engine(Engine&&) noexcept = default;
+Engine& Engine::operator=(Engine&&) noexcept = default;
+Engine::~Engine() = default;
+
+const EngineOptions& Engine::options() const { return impl_->options(); }
+CpuFeatures Engine::features() const { return impl_->features(); }
+
+Result<Engine> Engine::create(const EngineOptions& options, Executor* executor) {
+  Status status = check_options(options);
+  if (!status.ok()) return status;
+  Result<CpuFeatures> features = resolve_isa(options.isa);
+  if (!features.ok()) return features.status();
+  try {
+    std::unique_ptr<Executor> owned;
+    if (executor == nullptr) {
+      owned = make_thread_pool(options.threads);
+      if (owned == nullptr) {
+        return Status(StatusCode::kOutOfMemory,
+                      "could not start " + text(options.threads) + " threads");
+      }
+    }
+    return Engine(std::make_unique<Impl>(options, features.value(), executor, std::move(owned)));
+  } catch (const std::bad_alloc&) {
+    return Status(StatusCode::kOutOfMemory, "out of memory");
+  }
+}
+
+Status Engine::supports(const AttentionCall& call) {
+  const TensorView& q = call.query;
+  const TensorView& k = call.key;
+  const TensorView& v = call.value;
+  if (q.type != ElementType::kF32) return Status::unsupported("query must be f32");
+  if (q.heads < 1 || k.heads < 1 || q.heads % k.heads != 0) {
+    return Status::invalid_argument(text(q.heads) + " query heads are no multiple of " +
+                                    text(k.heads) + " KV heads");
+  }
+  if (v.heads != k.heads || v.rows != k.rows) {
+    return Status::unsupported("keys are [" + text(k.heads) + ", " + text(k.rows) +
+                               "] but values [" + text(v.heads) + ", " + text(v.rows) + "]");
+  }
+  if (q.dim != k.dim) {
+    return Status::invalid_argument("query head dim " + text(q.dim) + " is not key head dim " +
+                                    text(k.dim));
+  }
+  if (Status status = check_dim("key", k.dim); !status.ok()) return status;
+  if (Status status = check_dim("value", v.dim); !status.ok()) return status;
+  constexpr int64_t kLimit = std::numeric_limits<int32_t>::max() / 2;
+  if (q.rows < 0 || k.rows < 0 || q.rows > kLimit || k.rows > kLimit || q.heads > 65536) {
+    return Status::invalid_argument("more rows, keys or heads than 2^30");
+  }
+  const OutputView& out = call.output;
+  if (out.heads != q.heads || out.rows != q.rows || out.dim != v.dim) {
+    return Status::invalid_argument("output is [" + text(out.heads) + ", " + text(out.rows) + ", " +
+                                    text(out.dim) + "], needed [" + text(q.heads) + ", " +
+                                    text(q.rows) + ", " + text(v.dim) + "]");
+  }
+  if (!std::isfinite(call.scale) || !std::isfinite(call.logit_softcap) ||
+      call.logit_softcap < 0.0F) {
+    return Status::invalid_argument("scale must be finite and logit_softcap finite and ≥ 0");
+  }
+  return check_mask(call);
+}
+
+Status Engine::attend(const AttentionCall& call, CallReport* report) {
+  if (Status status = supports(call); !status.ok()) return status;
+  if (Status status = check_data(call); !status.ok()) return status;
+  try {
+    impl_->attend(call, report);
+    return {};
+  } catch (const std::bad_alloc&) {
+    return Status(StatusCode::kOutOfMemory,
+                  "no memory for the scratch of " + text(call.key.rows) + " keys");
+  }
+}
+
+}  // namespace shadowattn

@@ -1,0 +1,25 @@
+#include "kernels/attend/attend_impl.h"
+#include "kernels/attend/row_list_impl.h"
+#include "kernels/simd/avx512.h"
+
+namespace shadowattn {
+
+bool attend_gather_avx512(const RowSource& source, const int32_t* index, int64_t first, int64_t count,
+                      int64_t dim, float* out) {
+  if (source.type == ElementType::kF16) {
+    return gather_rows<simd::Avx512, uint16_t>(source, index, first, count, dim, out);
+  }
+  return gather_rows<simd::Avx512, float>(source, index, first, count, dim, out);
+}
+
+void attend_tile_block_avx512(const AttendBlock& block) { attend_tile_block<simd::Avx512>(block); }
+
+void attend_row_list_avx512(const AttendRow& row) { attend_row_list<simd::Avx512>(row); }
+
+void attend_exp_avx512(const float* x, int64_t n, float* y) {
+  for (int64_t i = 0; i < n; i += simd::Avx512::kLanes) {
+    simd::Avx512::store(y + i, vector_exp<simd::Avx512>(simd::Avx512::load(x + i)));
+  }
+}
+
+}  // namespace shadowattn

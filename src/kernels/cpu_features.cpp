@@ -1,0 +1,102 @@
+#include <vector>
+
+#include "kernels/attend/attend.h"
+#include "kernels/pilot_dot/pilot_dot.h"
+#include "kernels/quantize/quantize.h"
+#include "kernels/select/select.h"
+#include "shadowattn/cpu.h"
+
+namespace shadowattn {
+namespace {
+
+struct FeatureName {
+  CpuFeature feature;
+  std::string_view name;
+};
+
+constexpr FeatureName kFeatureNames[] = {
+    {CpuFeature::kAvx2, "avx2"},     {CpuFeature::kFma, "fma"},
+    {CpuFeature::kF16c, "f16c"},     {CpuFeature::kAvx512, "avx512"},
+    {CpuFeature::kAvx512Vnni, "avx512vnni"},
+};
+
+constexpr CpuFeatures kAvx2Level = CpuFeature::kAvx2 | CpuFeature::kFma | CpuFeature::kF16c;
+constexpr CpuFeatures kAvx512Level = kAvx2Level | CpuFeature::kAvx512;
+constexpr CpuFeatures kAvx512VnniLevel = kAvx512Level | CpuFeature::kAvx512Vnni;
+
+template <typename Kernel>
+void append(std::string_view family, const std::vector<Kernel>& kernels,
+            std::vector<KernelInfo>& out) {
+  for (const Kernel& kernel : kernels) {
+    out.push_back({family, kernel.name, kernel.needs});
+  }
+}
+
+}  // namespace
+
+CpuFeatures detect_cpu_features() {
+  CpuFeatures found;
+#if defined(__x86_64__)
+  // The builtins also ask the operating system whether it saves the wide registers.
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2")) found = found | CpuFeature::kAvx2;
+  if (__builtin_cpu_supports("fma")) found = found | CpuFeature::kFma;
+  if (__builtin_cpu_supports("f16c")) found = found | CpuFeature::kF16c;
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+    found = found | CpuFeature::kAvx512;
+    if (__builtin_cpu_supports("avx512vnni")) found = found | CpuFeature::kAvx512Vnni;
+  }
+#endif
+  return found;
+}
+
+std::string to_string(CpuFeatures features) {
+  std::string text;
+  for (const FeatureName& entry : kFeatureNames) {
+    if (!features.covers(entry.feature)) continue;
+    if (!text.empty()) text += ' ';
+    text += entry.name;
+  }
+  return text.empty() ? "none" : text;
+}
+
+const std::vector<IsaLevel>& isa_levels() {
+  static const std::vector<IsaLevel> levels = {
+      {"scalar", CpuFeatures()},
+#if defined(__x86_64__)
+      {"avx2", kAvx2Level},
+      {"avx512", kAvx512Level},
+      {"avx512vnni", kAvx512VnniLevel},
+#endif
+  };
+  return levels;
+}
+
+Result<CpuFeatures> resolve_isa(std::string_view isa) {
+  const CpuFeatures here = detect_cpu_features();
+  if (isa.empty()) return here;
+  std::string known;
+  for (const IsaLevel& level : isa_levels()) {
+    if (level.name == isa) {
+      if (here.covers(level.features)) return level.features;
+      return Status::unsupported("isa=" + std::string(isa) + " needs " +
+                                 to_string(level.features) + "; this machine has " +
+                                 to_string(here));
+    }
+    known += known.empty() ? "" : ", ";
+    known += level.name;
+  }
+  return Status::invalid_argument("isa=" + std::string(isa) + " is unknown; known: " + known);
+}
+
+std::vector<KernelInfo> list_kernels() {
+  std::vector<KernelInfo> kernels;
+  append("quantize", quantize_kernels(), kernels);
+  append("pilot_dot", pilot_dot_kernels(), kernels);
+  append("select", select_kernels(), kernels);
+  append("attend", attend_kernels(), kernels);
+  return kernels;
+}
+
+}  // namespace shadowattn

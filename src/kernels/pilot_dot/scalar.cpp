@@ -1,0 +1,41 @@
+// Plain C++; also the definition that the other kernels are compared with.
+// Layout: keys and queries as they come, [row][dim] int8; the last key block padded with zeros.
+#include <cmath>
+#include <cstring>
+
+#include "kernels/pilot_dot/pilot_dot.h"
+
+namespace shadowattn {
+
+int64_t pilot_key_block_bytes_scalar(int64_t dim) { return kPilotKeyBlock * dim; }
+
+int64_t pilot_query_row_bytes_scalar(int64_t dim) { return dim; }
+
+void pilot_pack_keys_scalar(const int8_t* k, int64_t keys, int64_t dim, void* packed) {
+  const int64_t padded = (keys + kPilotKeyBlock - 1) / kPilotKeyBlock * kPilotKeyBlock;
+  auto* out = static_cast<int8_t*>(packed);
+  std::memcpy(out, k, static_cast<size_t>(keys * dim));
+  std::memset(out + keys * dim, 0, static_cast<size_t>((padded - keys) * dim));
+}
+
+void pilot_pack_queries_scalar(const int8_t* q, int64_t rows, int64_t dim, void* packed) {
+  std::memcpy(packed, q, static_cast<size_t>(rows * dim));
+}
+
+void pilot_scores_scalar(const PilotTile& tile) {
+  const auto* queries = static_cast<const int8_t*>(tile.queries);
+  const auto* keys = static_cast<const int8_t*>(tile.keys);
+  for (int64_t r = 0; r < tile.rows; ++r) {
+    const int8_t* q = queries + r * tile.dim;
+    for (int64_t j = 0; j < tile.key_blocks * kPilotKeyBlock; ++j) {
+      const int8_t* k = keys + j * tile.dim;
+      int32_t acc = 0;
+      for (int64_t d = 0; d < tile.dim; ++d) acc += q[d] * k[d];
+      const float scaled = (static_cast<float>(acc) * tile.key_factor[j]) * tile.row_factor[r];
+      const float clamped = std::fmin(std::fmax(scaled, -32767.0F), 32767.0F);
+      tile.scores[r * tile.stride + j] = static_cast<int16_t>(std::nearbyint(clamped));
+    }
+  }
+}
+
+}  // namespace shadowattn
