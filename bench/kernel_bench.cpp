@@ -1,0 +1,196 @@
+// Every kernel of every family on one tile of the Qwen2-0.5B shape: 56 rows (8 query rows × 7 heads),
+// 8192 keys, head dim 64. items/s counts (row, key) pairs, so cycles per pair = clock / items.
+#include <benchmark/benchmark.h>
+
+#include <cmath>
+#include <cstdint>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/attend/attend.h"
+#include "kernels/half.h"
+#include "kernels/pilot_dot/pilot_dot.h"
+#include "kernels/quantize/quantize.h"
+#include "kernels/select/select.h"
+
+namespace shadowattn {
+namespace {
+
+constexpr int64_t kRows = 56;
+constexpr int64_t kKeys = 8192;
+constexpr int64_t kDim = 64;
+constexpr int64_t kKeep = kKeys / 5;
+
+std::vector<float> random_floats(int64_t count) {
+  std::mt19937 generator(1);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(static_cast<size_t>(count));
+  for (float& v : values) v = normal(generator);
+  return values;
+}
+
+std::vector<uint16_t> random_halves(int64_t count) {
+  std::vector<uint16_t> halves;
+  for (const float v : random_floats(count)) halves.push_back(float_to_half(v));
+  return halves;
+}
+
+std::vector<int8_t> random_bytes(int64_t count) {
+  std::mt19937 generator(2);
+  std::uniform_int_distribution<int> uniform(-127, 127);
+  std::vector<int8_t> values(static_cast<size_t>(count));
+  for (int8_t& v : values) v = static_cast<int8_t>(uniform(generator));
+  return values;
+}
+
+std::vector<int16_t> random_scores(int64_t count) {
+  std::mt19937 generator(3);
+  std::normal_distribution<float> normal(0.0F, 3000.0F);
+  std::vector<int16_t> values(static_cast<size_t>(count));
+  for (int16_t& v : values) v = static_cast<int16_t>(normal(generator));
+  return values;
+}
+
+void count_pairs(benchmark::State& state, int64_t pairs) {
+  state.SetItemsProcessed(static_cast<int64_t>(state.iterations()) * pairs);
+}
+
+void bench_quantize(benchmark::State& state, const QuantizeKernel& kernel) {
+  const auto x = random_halves(kKeys * kDim);
+  std::vector<int8_t> q(static_cast<size_t>(kKeys * kDim));
+  std::vector<float> scale(static_cast<size_t>(kKeys));
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(
+        kernel.from_f16(x.data(), kDim * 2, kKeys, kDim, q.data(), scale.data()));
+  }
+  count_pairs(state, kKeys);
+}
+
+void bench_pilot_dot(benchmark::State& state, const PilotDotKernel& kernel) {
+  const auto q = random_bytes(kRows * kDim);
+  const auto k = random_bytes(kKeys * kDim);
+  std::vector<char> queries(static_cast<size_t>(kRows * kernel.query_row_bytes(kDim)));
+  std::vector<char> keys(
+      static_cast<size_t>(kKeys / kPilotKeyBlock * kernel.key_block_bytes(kDim)));
+  kernel.pack_queries(q.data(), kRows, kDim, queries.data());
+  kernel.pack_keys(k.data(), kKeys, kDim, keys.data());
+  const std::vector<float> factor(static_cast<size_t>(kKeys), 1.0F);
+  const std::vector<float> row_factor(static_cast<size_t>(kRows), 0.01F);
+  const int64_t stride = kKeys + kScorePadding;
+  std::vector<int16_t> scores(static_cast<size_t>(kRows * stride));
+  PilotTile tile;
+  tile.queries = queries.data();
+  tile.rows = kRows;
+  tile.keys = keys.data();
+  tile.key_blocks = kKeys / kPilotKeyBlock;
+  tile.dim = kDim;
+  tile.key_factor = factor.data();
+  tile.row_factor = row_factor.data();
+  tile.scores = scores.data();
+  tile.stride = stride;
+  for (auto _ : state) {
+    kernel.scores(tile);
+    benchmark::ClobberMemory();
+  }
+  count_pairs(state, kRows * kKeys);
+}
+
+void bench_merge(benchmark::State& state, const SelectKernel& kernel) {
+  const auto scores = random_scores(kKeys);
+  std::vector<int16_t> importance(scores.size(), kHiddenScore);
+  for (auto _ : state) {
+    kernel.merge(scores.data(), kernel.row_max(scores.data(), kKeys), kKeys, importance.data());
+    benchmark::ClobberMemory();
+  }
+  count_pairs(state, kKeys);
+}
+
+void bench_top_k(benchmark::State& state, const SelectKernel& kernel) {
+  const auto scores = random_scores(kKeys);
+  std::vector<int32_t> out(static_cast<size_t>(kKeep));
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(kernel.top_k(scores.data(), kKeys, kKeep, out.data()));
+  }
+  count_pairs(state, kKeys);
+}
+
+void bench_tile_block(benchmark::State& state, const AttendKernel& kernel) {
+  const int64_t rows = (kRows + kernel.row_multiple - 1) / kernel.row_multiple * kernel.row_multiple;
+  const auto query = random_floats(kDim * rows);
+  const auto key = random_halves(kAttendBlock * kDim);
+  std::vector<float> gathered(static_cast<size_t>(kAttendBlock * kDim));
+  std::vector<float> logits(static_cast<size_t>(kAttendBlock * rows));
+  std::vector<float> max(static_cast<size_t>(rows), -INFINITY);
+  std::vector<float> sum(static_cast<size_t>(rows));
+  std::vector<float> out(static_cast<size_t>(rows * kDim));
+  AttendBlock block;
+  block.query = query.data();
+  block.key = gathered.data();
+  block.value = gathered.data();
+  block.rows = rows;
+  block.keys = kAttendBlock;
+  block.dim = kDim;
+  block.value_dim = kDim;
+  block.logits = logits.data();
+  block.max = max.data();
+  block.sum = sum.data();
+  block.out = out.data();
+  for (auto _ : state) {
+    kernel.gather({key.data(), ElementType::kF16, kDim * 2}, nullptr, 0, kAttendBlock, kDim,
+                  gathered.data());
+    kernel.tile_block(block);
+    benchmark::ClobberMemory();
+  }
+  count_pairs(state, kRows * kAttendBlock);
+}
+
+void bench_row_list(benchmark::State& state, const AttendKernel& kernel) {
+  const auto query = random_floats(kDim);
+  const auto key = random_halves(kAttendBlock * kDim);
+  std::vector<int32_t> index;
+  for (int32_t j = 0; j < kAttendBlock; ++j) index.push_back(j);
+  float max = -INFINITY;
+  float sum = 0.0F;
+  std::vector<float> out(static_cast<size_t>(kDim));
+  AttendRow row;
+  row.query = query.data();
+  row.key = {key.data(), ElementType::kF16, kDim * 2};
+  row.value = row.key;
+  row.index = index.data();
+  row.keys = kAttendBlock;
+  row.dim = kDim;
+  row.value_dim = kDim;
+  row.max = &max;
+  row.sum = &sum;
+  row.out = out.data();
+  for (auto _ : state) {
+    kernel.row_list(row);
+    benchmark::ClobberMemory();
+  }
+  count_pairs(state, kAttendBlock);
+}
+
+template <typename Kernel>
+void add(const char* what, const std::vector<Kernel>& kernels,
+         void (*run)(benchmark::State&, const Kernel&)) {
+  const CpuFeatures here = detect_cpu_features();
+  for (const Kernel& kernel : kernels) {
+    if (!here.covers(kernel.needs)) continue;
+    benchmark::RegisterBenchmark((std::string(what) + "/" + std::string(kernel.name)).c_str(),
+                                 [&kernel, run](benchmark::State& state) { run(state, kernel); });
+  }
+}
+
+const bool registered = [] {
+  add("quantize", quantize_kernels(), bench_quantize);
+  add("pilot_dot", pilot_dot_kernels(), bench_pilot_dot);
+  add("select_merge", select_kernels(), bench_merge);
+  add("select_top_k", select_kernels(), bench_top_k);
+  add("attend_tile_block", attend_kernels(), bench_tile_block);
+  add("attend_row_list", attend_kernels(), bench_row_list);
+  return true;
+}();
+
+}  // namespace
+}  // namespace shadowattn
