@@ -1,6 +1,6 @@
-// One whole attention call of the Qwen2-0.5B shape (14 query heads, 2 KV heads, head dim 64, 512 rows)
-// by granularity of the token lists. Queries and keys are random: the work is what a real model
-// costs for the same number of kept tokens, but nothing here says how good the lists are.
+// One whole attention call of the Qwen2-0.5B shape (14 query heads, 2 KV heads, head dim 64, 512
+// rows) by granularity of the token lists. Queries and keys are random: the work is what a real
+// model costs for the same number of kept tokens, but nothing here says how good the lists are.
 #include <benchmark/benchmark.h>
 
 #include <cstdint>
@@ -30,10 +30,9 @@ struct Operands {
     for (float& x : query) x = normal(generator);
     for (uint16_t& x : key) x = float_to_half(normal(generator));
     for (uint16_t& x : value) x = float_to_half(normal(generator));
-    call.query = {query.data(), ElementType::kF32, kHeads, kRows, kDim, kDim * 4,
-                  kHeads * kDim * 4};
-    call.key = {key.data(), ElementType::kF16, kKvHeads, keys, kDim, kDim * 2,
-                kKvHeads * kDim * 2};
+    call.query = {query.data(), ElementType::kF32, kHeads,           kRows,
+                  kDim,         kDim * 4,          kHeads * kDim * 4};
+    call.key = {key.data(), ElementType::kF16, kKvHeads, keys, kDim, kDim * 2, kKvHeads * kDim * 2};
     call.value = call.key;
     call.value.data = value.data();
     call.output = {output.data(), kHeads, kRows, kDim, kDim * 4, kHeads * kDim * 4};
@@ -74,10 +73,9 @@ void bench_call(benchmark::State& state, const EngineOptions& options, int64_t k
 }
 
 void add(const std::string& name, const EngineOptions& options, int64_t keys) {
-  benchmark::RegisterBenchmark((name + "/keys:" + std::to_string(keys)).c_str(),
-                               [options, keys](benchmark::State& state) {
-                                 bench_call(state, options, keys);
-                               })
+  benchmark::RegisterBenchmark(
+      (name + "/keys:" + std::to_string(keys)).c_str(),
+      [options, keys](benchmark::State& state) { bench_call(state, options, keys); })
       ->Unit(benchmark::kMillisecond);
 }
 

@@ -1,5 +1,6 @@
-// Every kernel of every family on one tile of the Qwen2-0.5B shape: 56 rows (8 query rows × 7 heads),
-// 8192 keys, head dim 64. items/s counts (row, key) pairs, so cycles per pair = clock / items.
+// Every kernel of every family on one tile of the Qwen2-0.5B shape: 56 rows (8 query rows × 7
+// heads), 8192 keys, head dim 64. items/s counts (row, key) pairs, so cycles per pair = clock /
+// items.
 #include <benchmark/benchmark.h>
 
 #include <cmath>
@@ -116,7 +117,8 @@ void bench_top_k(benchmark::State& state, const SelectKernel& kernel) {
 }
 
 void bench_tile_block(benchmark::State& state, const AttendKernel& kernel) {
-  const int64_t rows = (kRows + kernel.row_multiple - 1) / kernel.row_multiple * kernel.row_multiple;
+  const int64_t rows =
+      (kRows + kernel.row_multiple - 1) / kernel.row_multiple * kernel.row_multiple;
   const auto query = random_floats(kDim * rows);
   const auto key = random_halves(kAttendBlock * kDim);
   std::vector<float> gathered(static_cast<size_t>(kAttendBlock * kDim));

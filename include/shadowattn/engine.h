@@ -51,10 +51,10 @@ struct EngineOptions {
 
 /// Why a call, or a part of it, was computed densely.
 enum class DenseReason {
-  kNone,        ///< it was not
-  kRequested,   ///< Mode::kDense
-  kShort,       ///< the visible context is no longer than what would be kept
-  kNonFinite,   ///< NaN or infinity in queries or keys: no estimate can be trusted
+  kNone,       ///< it was not
+  kRequested,  ///< Mode::kDense
+  kShort,      ///< the visible context is no longer than what would be kept
+  kNonFinite,  ///< NaN or infinity in queries or keys: no estimate can be trusted
 };
 
 /// "requested", "context shorter than keep_floor", …: for reports.
@@ -67,10 +67,10 @@ struct CallReport {
   int64_t heads = 0;                              ///< H
   int64_t keys = 0;                               ///< n_kv
   int64_t lists = 0;                              ///< token lists made
-  int64_t visible_pairs = 0;  ///< (head, row, key) triples that the mask lets through
-  int64_t kept_pairs = 0;     ///< of these, attended to
-  int64_t nonfinite_rows = 0; ///< rows computed densely because a query was NaN or infinite
-  int64_t pilot_ns = 0;       ///< quantising included
+  int64_t visible_pairs = 0;   ///< (head, row, key) triples that the mask lets through
+  int64_t kept_pairs = 0;      ///< of these, attended to
+  int64_t nonfinite_rows = 0;  ///< rows computed densely because a query was NaN or infinite
+  int64_t pilot_ns = 0;        ///< quantising included
   int64_t select_ns = 0;
   int64_t attend_ns = 0;
   int64_t wall_ns = 0;  ///< of the whole call, as the caller sees it

@@ -10,7 +10,8 @@ namespace shadowattn {
 
 enum class StatusCode {
   kOk,
-  kInvalidArgument,  ///< shapes, strides, pointers or options that make no sense; message says which
+  kInvalidArgument,  ///< shapes, strides, pointers or options that make no sense; message says
+                     ///< which
   kUnsupported,      ///< valid, but this build or machine has no way to do it
   kOutOfMemory,      ///< scratch memory could not be had; the output was not written
   kInternal,         ///< a bug in shadowattn

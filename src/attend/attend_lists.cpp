@@ -38,9 +38,9 @@ void ListAttender::start(const AttentionCall& call, const ListRows& rows,
   const int64_t count = rows.count();
   const int64_t dim = call.query.dim;
   const bool by_row = count <= kRowPathLimit;
-  padded_rows_ = by_row ? count
-                        : (count + kernel.row_multiple - 1) / kernel.row_multiple *
-                              kernel.row_multiple;
+  padded_rows_ =
+      by_row ? count
+             : (count + kernel.row_multiple - 1) / kernel.row_multiple * kernel.row_multiple;
   float* query = query_.data();
   if (!by_row) std::fill_n(query, dim * padded_rows_, 0.0F);
   for (int64_t i = 0; i < count; ++i) {
@@ -61,8 +61,7 @@ bool ListAttender::fill_bias(const Visibility& visibility, const ListRows& rows,
   *needed = false;
   bool any = false;
   for (int64_t i = 0; i < rows.count(); ++i) {
-    const Cover cover =
-        visibility.cover(rows.head(i), rows.row(i), run.keys, run.first, run.count);
+    const Cover cover = visibility.cover(rows.head(i), rows.row(i), run.keys, run.first, run.count);
     *needed |= cover != Cover::kFull;
     any |= cover != Cover::kHidden;
   }

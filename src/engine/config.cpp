@@ -193,8 +193,7 @@ Status parse_item(std::string_view item, Config& config) {
 Result<Config> parse_config(std::string_view text) {
   if (text.size() > kMaxText) {
     return Status::invalid_argument("the config has " + std::to_string(text.size()) +
-                                    " bytes; at most " + std::to_string(kMaxText) +
-                                    " are allowed");
+                                    " bytes; at most " + std::to_string(kMaxText) + " are allowed");
   }
   Config config;
   while (!text.empty()) {

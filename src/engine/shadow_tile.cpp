@@ -58,8 +58,8 @@ bool TileWorker::wants_everything(const CallContext& context) const {
   int64_t visible = 0;
   for (const ListRows& list : lists_) {
     for (int64_t i = 0; i < list.count(); ++i) {
-      visible = std::max<int64_t>(visible,
-                                  context.visibility.row(list.head(i), list.row(i)).visible);
+      visible =
+          std::max<int64_t>(visible, context.visibility.row(list.head(i), list.row(i)).visible);
     }
   }
   return keep_count(context.options, visible) >= visible;
@@ -69,8 +69,8 @@ void TileWorker::run_dense(const CallContext& context, const QueryTile& tile, in
   const int64_t group_heads = context.call.query.heads / context.call.key.heads;
   const ListRows rows{tile.rows, kv_head * group_heads, group_heads};
   Stopwatch watch;
-  counters.kept_pairs += attender_.attend_all(context.call, context.visibility, kv_head, rows,
-                                              context.kernels.attend);
+  counters.kept_pairs +=
+      attender_.attend_all(context.call, context.visibility, kv_head, rows, context.kernels.attend);
   watch.lap(&counters.attend_ns);
 }
 
@@ -86,9 +86,8 @@ void TileWorker::run(const CallContext& context, const QueryTile& tile, int64_t 
   }
   const KernelSet& kernels = context.kernels;
   Stopwatch watch;
-  const bool finite =
-      estimate_.estimate(context.call, context.keys, context.visibility, kv_head, lists_,
-                         kernels.quantize, kernels.pilot_dot);
+  const bool finite = estimate_.estimate(context.call, context.keys, context.visibility, kv_head,
+                                         lists_, kernels.quantize, kernels.pilot_dot);
   watch.lap(&counters.pilot_ns);
   if (!finite) {
     counters.nonfinite_rows += tile.rows.count;
@@ -97,12 +96,11 @@ void TileWorker::run(const CallContext& context, const QueryTile& tile, int64_t 
   }
   int64_t first_row = 0;
   for (const ListRows& list : lists_) {
-    const TokenList tokens =
-        selector_.select(context.options, context.visibility, list, first_row, context.keys,
-                         estimate_, kernels.select);
+    const TokenList tokens = selector_.select(context.options, context.visibility, list, first_row,
+                                              context.keys, estimate_, kernels.select);
     watch.lap(&counters.select_ns);
-    counters.kept_pairs += attender_.attend(context.call, context.visibility, kv_head, list,
-                                            tokens, kernels.attend);
+    counters.kept_pairs +=
+        attender_.attend(context.call, context.visibility, kv_head, list, tokens, kernels.attend);
     watch.lap(&counters.attend_ns);
     first_row += list.count();
   }

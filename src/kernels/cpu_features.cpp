@@ -15,8 +15,10 @@ struct FeatureName {
 };
 
 constexpr FeatureName kFeatureNames[] = {
-    {CpuFeature::kAvx2, "avx2"},     {CpuFeature::kFma, "fma"},
-    {CpuFeature::kF16c, "f16c"},     {CpuFeature::kAvx512, "avx512"},
+    {CpuFeature::kAvx2, "avx2"},
+    {CpuFeature::kFma, "fma"},
+    {CpuFeature::kF16c, "f16c"},
+    {CpuFeature::kAvx512, "avx512"},
     {CpuFeature::kAvx512Vnni, "avx512vnni"},
 };
 
@@ -63,11 +65,11 @@ std::string to_string(CpuFeatures features) {
 
 const std::vector<IsaLevel>& isa_levels() {
   static const std::vector<IsaLevel> levels = {
-      {"scalar", CpuFeatures()},
+    {"scalar", CpuFeatures()},
 #if defined(__x86_64__)
-      {"avx2", kAvx2Level},
-      {"avx512", kAvx512Level},
-      {"avx512vnni", kAvx512VnniLevel},
+    {"avx2", kAvx2Level},
+    {"avx512", kAvx512Level},
+    {"avx512vnni", kAvx512VnniLevel},
 #endif
   };
   return levels;
@@ -80,9 +82,8 @@ Result<CpuFeatures> resolve_isa(std::string_view isa) {
   for (const IsaLevel& level : isa_levels()) {
     if (level.name == isa) {
       if (here.covers(level.features)) return level.features;
-      return Status::unsupported("isa=" + std::string(isa) + " needs " +
-                                 to_string(level.features) + "; this machine has " +
-                                 to_string(here));
+      return Status::unsupported("isa=" + std::string(isa) + " needs " + to_string(level.features) +
+                                 "; this machine has " + to_string(here));
     }
     known += known.empty() ? "" : ", ";
     known += level.name;

@@ -11,8 +11,8 @@
 //   bound = max over the rows of the list of 127 · |q8[r]|₁ · q_scale[r]
 //
 // Scores of one list are thus logits in the unit bound·k_max·scale/32766; |score| ≤ 32766 always
-// (Hölder), and the unit is below 1/5000 of the largest logit for ordinary rows, finer than the INT8
-// operands' own error.
+// (Hölder), and the unit is below 1/5000 of the largest logit for ordinary rows, finer than the
+// INT8 operands' own error.
 #pragma once
 
 #include <cstddef>
@@ -47,8 +47,8 @@ class KeyEstimate {
  public:
   /// Keys outside [begin, end) are not read. False when a key holds a NaN or an infinity: then no
   /// estimate is to be had. Throws std::bad_alloc.
-  bool build(const AttentionCall& call, int64_t begin, int64_t end,
-             const QuantizeKernel& quantize, const PilotDotKernel& pilot, Executor& executor);
+  bool build(const AttentionCall& call, int64_t begin, int64_t end, const QuantizeKernel& quantize,
+             const PilotDotKernel& pilot, Executor& executor);
 
   /// Absolute index of the first key of block 0.
   int64_t begin() const { return begin_; }
@@ -74,8 +74,8 @@ class KeyEstimate {
   int64_t end_ = 0;
   int64_t blocks_ = 0;
   int64_t block_bytes_ = 0;
-  ScratchBuffer<std::byte> packed_;  // [kv_heads][blocks] packed blocks
-  ScratchBuffer<float> scales_;      // [kv_heads][blocks · kPilotKeyBlock]
+  ScratchBuffer<std::byte> packed_;           // [kv_heads][blocks] packed blocks
+  ScratchBuffer<float> scales_;               // [kv_heads][blocks · kPilotKeyBlock]
   std::vector<ScratchBuffer<int8_t>> chunk_;  // per thread: one chunk of unpacked keys
   std::vector<float> largest_scale_;
 };

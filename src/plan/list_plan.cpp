@@ -7,10 +7,14 @@ namespace shadowattn {
 
 std::string_view describe(DenseReason reason) {
   switch (reason) {
-    case DenseReason::kNone: return "";
-    case DenseReason::kRequested: return "dense mode requested";
-    case DenseReason::kShort: return "context no longer than what would be kept";
-    case DenseReason::kNonFinite: return "NaN or infinity in queries or keys";
+    case DenseReason::kNone:
+      return "";
+    case DenseReason::kRequested:
+      return "dense mode requested";
+    case DenseReason::kShort:
+      return "context no longer than what would be kept";
+    case DenseReason::kNonFinite:
+      return "NaN or infinity in queries or keys";
   }
   return "";
 }

@@ -36,7 +36,6 @@ int64_t keep_count(const EngineOptions& options, int64_t visible);
 inline constexpr int64_t kTileTarget = 64;
 
 /// `group_heads`: query heads per KV head. Throws std::bad_alloc.
-CallPlan plan_call(const EngineOptions& options, const Visibility& visibility,
-                   int64_t group_heads);
+CallPlan plan_call(const EngineOptions& options, const Visibility& visibility, int64_t group_heads);
 
 }  // namespace shadowattn

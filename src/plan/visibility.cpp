@@ -110,7 +110,8 @@ void Visibility::scan_row(int64_t mask_head, int64_t index) {
     return;
   }
   const bool causal = mask.kind == MaskKind::kCausal;
-  const int64_t end = causal ? std::clamp<int64_t>(index + mask.causal_offset + 1, 0, keys_) : keys_;
+  const int64_t end =
+      causal ? std::clamp<int64_t>(index + mask.causal_offset + 1, 0, keys_) : keys_;
   row.end = static_cast<int32_t>(end);
   row.visible = row.end;
   row.plain = true;

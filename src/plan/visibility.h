@@ -21,8 +21,9 @@ struct RowVisibility {
   /// key that the row sees and the row before does not; for the first row of a sequence the one
   /// before the next row's; failing both the last visible key.
   int32_t own = -1;
-  bool plain = false;      ///< sees all of [begin, end), and no bias is added
-  bool continues = false;  ///< same sequence as the row before: sees the same keys but for one or two
+  bool plain = false;  ///< sees all of [begin, end), and no bias is added
+  bool continues =
+      false;  ///< same sequence as the row before: sees the same keys but for one or two
 };
 
 /// How a run of keys looks to a row.
@@ -51,8 +52,7 @@ class Visibility {
 
   /// Of the keys index[0 … count-1], ascending (or first … first+count-1 when index is null).
   /// kHidden is only reported for plain rows.
-  Cover cover(int64_t head, int64_t index, const int32_t* keys, int64_t first,
-              int64_t count) const;
+  Cover cover(int64_t head, int64_t index, const int32_t* keys, int64_t first, int64_t count) const;
 
   /// What is added to the logit of `key`: -inf when the row does not see it.
   float bias(int64_t head, int64_t index, int64_t key) const;

@@ -27,9 +27,9 @@ class TokenSelector {
   /// The list of `list`'s rows, whose scores are rows `first_row` and following of `estimate`
   /// (and may be overwritten). Valid until the next call. Keeps keep_count(options, v) keys, v the
   /// largest number of keys that one of the rows sees, and more when more are always in.
-  TokenList select(const EngineOptions& options, const Visibility& visibility,
-                   const ListRows& list, int64_t first_row, const KeyEstimate& keys,
-                   TileEstimate& estimate, const SelectKernel& kernel);
+  TokenList select(const EngineOptions& options, const Visibility& visibility, const ListRows& list,
+                   int64_t first_row, const KeyEstimate& keys, TileEstimate& estimate,
+                   const SelectKernel& kernel);
 
  private:
   ScratchBuffer<int16_t> importance_;

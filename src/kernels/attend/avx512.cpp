@@ -1,11 +1,11 @@
+#include "kernels/simd/avx512.h"
 #include "kernels/attend/attend_impl.h"
 #include "kernels/attend/row_list_impl.h"
-#include "kernels/simd/avx512.h"
 
 namespace shadowattn {
 
-bool attend_gather_avx512(const RowSource& source, const int32_t* index, int64_t first, int64_t count,
-                      int64_t dim, float* out) {
+bool attend_gather_avx512(const RowSource& source, const int32_t* index, int64_t first,
+                          int64_t count, int64_t dim, float* out) {
   if (source.type == ElementType::kF16) {
     return gather_rows<simd::Avx512, uint16_t>(source, index, first, count, dim, out);
   }

@@ -4,8 +4,8 @@
 
 namespace shadowattn {
 
-bool attend_gather_scalar(const RowSource& source, const int32_t* index, int64_t first, int64_t count,
-                      int64_t dim, float* out) {
+bool attend_gather_scalar(const RowSource& source, const int32_t* index, int64_t first,
+                          int64_t count, int64_t dim, float* out) {
   if (source.type == ElementType::kF16) {
     return gather_rows<simd::Generic, uint16_t>(source, index, first, count, dim, out);
   }

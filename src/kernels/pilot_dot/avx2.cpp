@@ -95,10 +95,17 @@ void pilot_scores_avx2(const PilotTile& tile) {
       score_rows<kRowsPerStep>(tile, row, block);
     }
     switch (tile.rows - row) {
-      case 3: score_rows<3>(tile, row, block); break;
-      case 2: score_rows<2>(tile, row, block); break;
-      case 1: score_rows<1>(tile, row, block); break;
-      default: break;
+      case 3:
+        score_rows<3>(tile, row, block);
+        break;
+      case 2:
+        score_rows<2>(tile, row, block);
+        break;
+      case 1:
+        score_rows<1>(tile, row, block);
+        break;
+      default:
+        break;
     }
   }
 }

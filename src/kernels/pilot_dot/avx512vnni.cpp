@@ -17,9 +17,9 @@ constexpr int kRowsPerStep = 8;  // 8 rows × 2 blocks = 16 accumulators of the 
 constexpr int64_t kQueryHeader = 64;
 
 inline void store_scores(__m512i acc, const float* key_factor, float row_factor, int16_t* out) {
-  const __m512 scaled = _mm512_mul_ps(
-      _mm512_mul_ps(_mm512_cvtepi32_ps(acc), _mm512_loadu_ps(key_factor)),
-      _mm512_set1_ps(row_factor));
+  const __m512 scaled =
+      _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(acc), _mm512_loadu_ps(key_factor)),
+                    _mm512_set1_ps(row_factor));
   // cvtsepi32_epi16 saturates to [-32768, 32767]; the max keeps -32768 free.
   const __m256i words = _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(scaled));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(out),

@@ -30,8 +30,8 @@ struct PilotTile {
   int64_t dim = 0;                    ///< multiple of 16, at most 256
   const float* key_factor = nullptr;  ///< [key_blocks · kPilotKeyBlock]
   const float* row_factor = nullptr;  ///< [rows]
-  int16_t* scores = nullptr;          ///< [rows][stride], first key_blocks · kPilotKeyBlock written
-  int64_t stride = 0;                 ///< elements
+  int16_t* scores = nullptr;  ///< [rows][stride], first key_blocks · kPilotKeyBlock written
+  int64_t stride = 0;         ///< elements
 };
 
 struct PilotDotKernel {

@@ -1,15 +1,15 @@
-#include "kernels/quantize/quantize_impl.h"
 #include "kernels/simd/avx2.h"
+#include "kernels/quantize/quantize_impl.h"
 
 namespace shadowattn {
 
 bool quantize_f32_avx2(const void* src, int64_t stride, int64_t rows, int64_t dim, int8_t* q,
-                      float* scale) {
+                       float* scale) {
   return quantize_rows<simd::Avx2, float>(src, stride, rows, dim, q, scale);
 }
 
 bool quantize_f16_avx2(const void* src, int64_t stride, int64_t rows, int64_t dim, int8_t* q,
-                      float* scale) {
+                       float* scale) {
   return quantize_rows<simd::Avx2, uint16_t>(src, stride, rows, dim, q, scale);
 }
 

@@ -4,8 +4,8 @@ namespace shadowattn {
 
 // The list is built here, from addresses only: code of an ISA file must not run on a machine that
 // lacks the ISA, not even a constructor.
-#define SHADOWATTN_KERNEL(name, needs)                                                       \
-  bool quantize_f32_##name(const void*, int64_t, int64_t, int64_t, int8_t*, float*);         \
+#define SHADOWATTN_KERNEL(name, needs)                                               \
+  bool quantize_f32_##name(const void*, int64_t, int64_t, int64_t, int8_t*, float*); \
   bool quantize_f16_##name(const void*, int64_t, int64_t, int64_t, int8_t*, float*);
 #include "kernels/quantize/kernels.inc"
 #undef SHADOWATTN_KERNEL

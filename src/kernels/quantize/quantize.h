@@ -19,8 +19,8 @@ namespace shadowattn {
 
 /// src: `rows` rows of `dim` elements, `stride` bytes apart, any alignment; dim a multiple of 16.
 /// q: [rows][dim] dense. scale: [rows]. False when a row holds a NaN or an infinity.
-using QuantizeRows = bool (*)(const void* src, int64_t stride, int64_t rows, int64_t dim,
-                              int8_t* q, float* scale);
+using QuantizeRows = bool (*)(const void* src, int64_t stride, int64_t rows, int64_t dim, int8_t* q,
+                              float* scale);
 
 struct QuantizeKernel {
   std::string_view name;

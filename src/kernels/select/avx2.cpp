@@ -13,8 +13,7 @@ inline __m256i load(const int16_t* p) {
 inline int64_t sum_words(__m256i words) {
   // Lanes hold counts up to 2^15: madd widens pairs to 32 bits.
   __m256i pairs = _mm256_madd_epi16(words, _mm256_set1_epi16(1));
-  __m128i sum =
-      _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+  __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
   sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4E));
   sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xB1));
   return _mm_cvtsi128_si32(sum);
@@ -30,8 +29,7 @@ struct Avx2Ops {
     }
     a = _mm256_max_epi16(a, b);
     // phminposuw finds an unsigned minimum: flip to turn the signed maximum into one.
-    const __m128i half =
-        _mm_max_epi16(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    const __m128i half = _mm_max_epi16(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
     const __m128i flipped = _mm_xor_si128(half, _mm_set1_epi16(0x7FFF));
     const int word = _mm_extract_epi16(_mm_minpos_epu16(flipped), 0);
     return static_cast<int16_t>(word ^ 0x7FFF);

@@ -3,9 +3,9 @@
 namespace shadowattn {
 
 // Addresses only: code of an ISA file must not run on a machine that lacks the ISA.
-#define SHADOWATTN_KERNEL(name, needs)                                   \
-  int16_t select_row_max_##name(const int16_t*, int64_t);                \
-  void select_merge_##name(const int16_t*, int16_t, int64_t, int16_t*);  \
+#define SHADOWATTN_KERNEL(name, needs)                                  \
+  int16_t select_row_max_##name(const int16_t*, int64_t);               \
+  void select_merge_##name(const int16_t*, int16_t, int64_t, int16_t*); \
   int64_t select_top_k_##name(const int16_t*, int64_t, int64_t, int32_t*);
 #include "kernels/select/kernels.inc"
 #undef SHADOWATTN_KERNEL

@@ -36,7 +36,8 @@ int64_t top_k(const int16_t* importance, int64_t n, int64_t k, int32_t* out) {
       above = count;
     }
   }
-  // On the early exit all k are ≥ low, so that all ties at `low` are wanted; else k - above of them.
+  // On the early exit all k are ≥ low, so that all ties at `low` are wanted; else k - above of
+  // them.
   const int64_t ties = above == k ? k : k - above;
   return Ops::collect(importance, n, static_cast<int16_t>(low), ties, out);
 }

@@ -55,9 +55,7 @@ struct Generic {
     std::memcpy(&v, &bits, sizeof v);
     return v;
   }
-  static float reduce_add(Vec v) {
-    return (v[0] + v[2]) + (v[1] + v[3]);
-  }
+  static float reduce_add(Vec v) { return (v[0] + v[2]) + (v[1] + v[3]); }
   /// round(v) as int8; lanes must be within [-127, 127].
   static void store_int8(int8_t* p, Vec v) {
     for (int i = 0; i < kLanes; ++i) p[i] = static_cast<int8_t>(std::nearbyint(v[i]));
