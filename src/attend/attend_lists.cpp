@@ -122,7 +122,10 @@ void ListAttender::row_block(const AttentionCall& call, const Visibility& visibi
   row.key = source(call.key, kv_head);
   row.value = source(call.value, kv_head);
   row.index = run.keys;
-  if (run.keys == nullptr) {
+  if (run.keys != nullptr) {
+    row.next_index = run.keys + run.count;
+    row.next_keys = std::min(run.following, run.count);
+  } else {
     std::iota(consecutive, consecutive + run.count, static_cast<int32_t>(run.first));
     row.index = consecutive;
   }
@@ -155,7 +158,7 @@ void ListAttender::finish(const AttentionCall& call, const ListRows& rows) {
       if (sink > max) {
         factor = std::exp(max - sink);
         sum = sum * factor + 1.0F;
-      } else {
+      } else if (sink != kMinusInfinity) {  // -inf - -inf would be NaN
         sum += std::exp(sink - max);
       }
     }
@@ -173,7 +176,8 @@ int64_t ListAttender::attend(const AttentionCall& call, const Visibility& visibi
   start(call, rows, kernel);
   const bool by_row = rows.count() <= kRowPathLimit;
   for (int64_t first = 0; first < list.count; first += kAttendBlock) {
-    const KeyRun run{list.keys + first, 0, std::min(kAttendBlock, list.count - first)};
+    const int64_t count = std::min(kAttendBlock, list.count - first);
+    const KeyRun run{list.keys + first, 0, count, list.count - first - count};
     if (by_row) {
       row_block(call, visibility, kv_head, rows, run, kernel);
     } else {
@@ -198,7 +202,7 @@ int64_t ListAttender::attend_all(const AttentionCall& call, const Visibility& vi
   }
   const bool by_row = rows.count() <= kRowPathLimit;
   for (int64_t first = begin; first < end; first += kAttendBlock) {
-    const KeyRun run{nullptr, first, std::min(kAttendBlock, end - first)};
+    const KeyRun run{nullptr, first, std::min(kAttendBlock, end - first), 0};
     if (by_row) {
       row_block(call, visibility, kv_head, rows, run, kernel);
     } else {

@@ -71,6 +71,7 @@ void TileEstimate::reserve(int64_t max_rows, int64_t dim, int64_t keys,
   packed_.reserve(max_rows * pilot.query_row_bytes(dim));
   query_scale_.reserve(max_rows);
   row_factor_.reserve(max_rows);
+  units_per_logit_.reserve(max_rows);
   scores_.reserve(max_rows * stride_);
 }
 
@@ -134,18 +135,18 @@ bool TileEstimate::estimate(const AttentionCall& call, const KeyEstimate& keys,
   int64_t i = 0;
   for (const ListRows& list : lists) {
     for (int64_t j = 0; j < list.count(); ++j, ++i) {
-      // score = logit · |factor| / (q_scale · k_max · |scale|): what a bias is multiplied with.
+      // score = logit · |factor| / (q_scale · k_max · |scale|)
       const double logit = static_cast<double>(query_scale_.data()[i]) *
                            keys.largest_scale(kv_head) * std::fabs(call.scale);
-      const double unit = logit > 0.0 ? std::fabs(row_factor_.data()[i]) / logit : 0.0;
-      hide(visibility, list.head(j), list.row(j), i, keys, unit);
+      units_per_logit_.data()[i] = logit > 0.0 ? std::fabs(row_factor_.data()[i]) / logit : 0.0;
+      hide(visibility, list.head(j), list.row(j), i, keys);
     }
   }
   return true;
 }
 
 void TileEstimate::hide(const Visibility& visibility, int64_t head, int64_t query_row, int64_t i,
-                        const KeyEstimate& keys, double unit_per_logit) {
+                        const KeyEstimate& keys) {
   const RowVisibility& seen = visibility.row(head, query_row);
   int16_t* scores = row(i);
   const int64_t begin = std::clamp(seen.begin - keys.begin(), int64_t{0}, stride_);
@@ -160,7 +161,7 @@ void TileEstimate::hide(const Visibility& visibility, int64_t head, int64_t quer
       scores[j] = kHiddenScore;
       continue;
     }
-    const double biased = scores[j] + static_cast<double>(bias) * unit_per_logit;
+    const double biased = scores[j] + static_cast<double>(bias) * units_per_logit(i);
     // NaN is not below the range and lands at the top: a hostile mask shows up in the output.
     scores[j] = !(biased < kScoreRange) ? kLargestScore
                 : biased > -kScoreRange ? static_cast<int16_t>(std::lrint(biased))

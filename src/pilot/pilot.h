@@ -94,6 +94,8 @@ class TileEstimate {
 
   /// Scores of row i, counted through all lists: [stride()], of absolute keys keys.begin() + j.
   int16_t* row(int64_t i) { return scores_.data() + i * stride_; }
+  /// Score units per logit of row i; 0 when all its scores are zero.
+  double units_per_logit(int64_t i) const { return units_per_logit_.data()[i]; }
   /// Multiple of kScorePadding; what lies beyond the last key is hidden.
   int64_t stride() const { return stride_; }
 
@@ -102,13 +104,14 @@ class TileEstimate {
                      const QuantizeKernel& quantize);
   void choose_factors(int64_t first, int64_t count, int64_t dim, bool negative);
   void hide(const Visibility& visibility, int64_t head, int64_t query_row, int64_t i,
-            const KeyEstimate& keys, double unit_per_logit);
+            const KeyEstimate& keys);
 
   int64_t stride_ = 0;
   ScratchBuffer<int8_t> quantised_;   // [rows][dim]
   ScratchBuffer<std::byte> packed_;   // packed query rows
   ScratchBuffer<float> query_scale_;  // [rows]
   ScratchBuffer<float> row_factor_;   // [rows]
+  ScratchBuffer<double> units_per_logit_;  // [rows]
   ScratchBuffer<int16_t> scores_;     // [rows][stride]
 };
 

@@ -1,6 +1,7 @@
 #include "select/token_lists.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace shadowattn {
 namespace {
@@ -47,6 +48,30 @@ void force_row(const EngineOptions& options, const Visibility& visibility, int64
   }
 }
 
+/// log2 with straight lines between the powers of two: the inverse of the kernels' e2, and like it
+/// the same on every machine, which std::log2 need not be.
+double straight_log2(double x) {
+  int exponent = 0;
+  const double fraction = std::frexp(x, &exponent);  // in [0.5, 1)
+  return exponent - 2.0 + 2.0 * fraction;
+}
+
+/// The score that stands for a softmax share of one: the row's maximum plus the logarithm of its
+/// sum, in score units. Saturates for rows whose logits are all tiny; they are uniform anyway.
+int16_t log_sum_level(const int16_t* scores, int64_t n, double units_per_logit,
+                      const SelectKernel& kernel) {
+  constexpr double kLn2 = 0.6931471805599453;
+  constexpr double kSteepest = 1e30;  // logits beyond any float: only the maximum counts
+  const int16_t row_max = kernel.row_max(scores, n);
+  if (row_max == kHiddenScore || units_per_logit <= 0.0) return std::max<int16_t>(row_max, 0);
+  const double units_per_log2 = units_per_logit * kLn2;
+  const auto log2_per_unit = static_cast<float>(std::min(1.0 / units_per_log2, kSteepest));
+  const int64_t sum = kernel.exp_sum(scores, row_max, n, log2_per_unit);
+  const double log_sum = straight_log2(static_cast<double>(sum) / kExpSumOne);
+  const double level = std::rint(row_max + log_sum * units_per_log2);
+  return static_cast<int16_t>(std::min<double>(level, kForcedScore));
+}
+
 }  // namespace
 
 void TokenSelector::reserve(int64_t keys) {
@@ -72,7 +97,8 @@ TokenList TokenSelector::select(const EngineOptions& options, const Visibility& 
     std::fill_n(importance, padded_scores(n), kHiddenScore);
     for (int64_t i = 0; i < list.count(); ++i) {
       const int16_t* scores = estimate.row(first_row + i);
-      kernel.merge(scores, kernel.row_max(scores, n), n, importance);
+      const double units = estimate.units_per_logit(first_row + i);
+      kernel.merge(scores, log_sum_level(scores, n, units, kernel), n, importance);
     }
   }
   Forcer forcer(importance, keys.begin());

@@ -4,7 +4,7 @@
 namespace shadowattn {
 
 /// e^x for x ≤ 88: x = n·ln 2 + r with |r| ≤ ln(2)/2, e^r by its Taylor polynomial of degree 6
-/// (truncation below 1.5e-7 relative), times 2^n. Zero below -87.3 (where 2^n would be subnormal),
+/// (truncation below 1.7e-7 relative), times 2^n. Zero below -87.3 (where 2^n would be subnormal),
 /// so zero for -inf. NaN stays NaN.
 template <typename Simd>
 typename Simd::Vec vector_exp(typename Simd::Vec x) {

@@ -19,7 +19,10 @@ void row_logits(const AttendRow& a, float* logits) {
   int64_t j = 0;
   for (; j + 4 <= a.keys; j += 4) {
     const Element* k[4];
-    for (int i = 0; i < 4; ++i) k[i] = source_row<Element>(a.key, a.index[j + i]);
+    for (int i = 0; i < 4; ++i) {
+      k[i] = source_row<Element>(a.key, a.index[j + i]);
+      prefetch_row(a.value, a.index[j + i], a.value_dim);
+    }
     Vec acc[4] = {Simd::zero(), Simd::zero(), Simd::zero(), Simd::zero()};
     for (int64_t d = 0; d < a.dim; d += Simd::kLanes) {
       const Vec q = Simd::load(a.query + d);
@@ -46,6 +49,7 @@ void row_output(const AttendRow& a, const float* weights, float rescale, int64_t
     acc[v] = Simd::mul(Simd::load(a.out + d + v * Simd::kLanes), Simd::set1(rescale));
   }
   for (int64_t j = 0; j < a.keys; ++j) {
+    if (d == 0 && j < a.next_keys) prefetch_row(a.key, a.next_index[j], a.dim);
     if (a.bias != nullptr && a.bias[j] == kMinusInfinity) continue;  // 0 · NaN would be NaN
     const Element* value = source_row<Element>(a.value, a.index[j]) + d;
     const Vec weight = Simd::set1(weights[j]);
@@ -87,8 +91,7 @@ void attend_row_list(const AttendRow& a) {
     Vec s = Simd::load(logits + j);
     if (a.logit_softcap != 0.0F) {
       const Vec cap = Simd::set1(a.logit_softcap);
-      const Vec capped = Simd::mul(cap, vector_tanh<Simd>(Simd::div(s, cap)));
-      s = Simd::select_equal(s, hidden, hidden, capped);
+      s = Simd::mul(cap, vector_tanh<Simd>(Simd::div(s, cap)));
     }
     if (a.bias != nullptr) {
       const Vec b = Simd::load(bias + j);
@@ -96,6 +99,7 @@ void attend_row_list(const AttendRow& a) {
     }
     Simd::store(logits + j, s);
   }
+  for (int64_t j = a.keys; j < padded; ++j) logits[j] = kMinusInfinity;  // again, after the cap
   for (int64_t j = 0; j < a.keys; ++j) largest = logits[j] > largest ? logits[j] : largest;
   const float reference = largest == kMinusInfinity ? 0.0F : largest;
   Vec sum = Simd::zero();

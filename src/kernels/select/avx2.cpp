@@ -85,10 +85,41 @@ int16_t select_row_max_avx2(const int16_t* scores, int64_t n) {
   return Avx2Ops::row_max(scores, n);
 }
 
-void select_merge_avx2(const int16_t* scores, int16_t row_max, int64_t n, int16_t* importance) {
+int64_t select_exp_sum_avx2(const int16_t* scores, int16_t row_max, int64_t n, float c) {
+  const __m256i maximum = _mm256_set1_epi32(row_max);
+  const __m256i hidden = _mm256_set1_epi32(kHiddenScore);
+  const __m256 per_unit = _mm256_set1_ps(c);
+  const __m256 bias = _mm256_set1_ps(127.0F);
+  const __m256 one = _mm256_set1_ps(static_cast<float>(kExpSumOne));
+  constexpr int64_t kChunk = 8LL * 16384;  // a lane holds 32767 times kExpSumOne
+  int64_t total = 0;
+  for (int64_t first = 0; first < n; first += kChunk) {
+    const int64_t end = n - first < kChunk ? n : first + kChunk;
+    __m256i sum = _mm256_setzero_si256();
+    for (int64_t j = first; j < end; j += 8) {
+      const __m256i s = _mm256_cvtepi16_epi32(
+          _mm_loadu_si128(reinterpret_cast<const __m128i*>(scores + j)));
+      const __m256 x = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(s, maximum)), per_unit);
+      const __m256 biased = _mm256_mul_ps(
+          _mm256_max_ps(_mm256_add_ps(x, bias), _mm256_setzero_ps()), _mm256_set1_ps(0x1p23F));
+      const __m256 power = _mm256_castsi256_ps(_mm256_cvttps_epi32(biased));
+      const __m256i term = _mm256_cvtps_epi32(_mm256_mul_ps(power, one));
+      sum = _mm256_add_epi32(sum, _mm256_andnot_si256(_mm256_cmpeq_epi32(s, hidden), term));
+    }
+    const __m256i wide =
+        _mm256_add_epi64(_mm256_cvtepi32_epi64(_mm256_castsi256_si128(sum)),
+                         _mm256_cvtepi32_epi64(_mm256_extracti128_si256(sum, 1)));
+    const __m128i pair =
+        _mm_add_epi64(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+    total += _mm_cvtsi128_si64(pair) + _mm_extract_epi64(pair, 1);
+  }
+  return total;
+}
+
+void select_merge_avx2(const int16_t* scores, int16_t level, int64_t n, int16_t* importance) {
   const __m256i hidden = _mm256_set1_epi16(kHiddenScore);
   const __m256i floor = _mm256_set1_epi16(kHiddenScore + 1);
-  const __m256i maximum = _mm256_set1_epi16(row_max);
+  const __m256i maximum = _mm256_set1_epi16(level);
   for (int64_t j = 0; j < n; j += 16) {
     const __m256i v = load(scores + j);
     const __m256i relative = _mm256_max_epi16(_mm256_subs_epi16(v, maximum), floor);

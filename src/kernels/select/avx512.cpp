@@ -58,10 +58,38 @@ int16_t select_row_max_avx512(const int16_t* scores, int64_t n) {
   return Avx512Ops::row_max(scores, n);
 }
 
-void select_merge_avx512(const int16_t* scores, int16_t row_max, int64_t n, int16_t* importance) {
+int64_t select_exp_sum_avx512(const int16_t* scores, int16_t row_max, int64_t n, float c) {
+  const __m512i maximum = _mm512_set1_epi32(row_max);
+  const __m512i hidden = _mm512_set1_epi32(kHiddenScore);
+  const __m512 per_unit = _mm512_set1_ps(c);
+  const __m512 bias = _mm512_set1_ps(127.0F);
+  const __m512 one = _mm512_set1_ps(static_cast<float>(kExpSumOne));
+  constexpr int64_t kChunk = 16LL * 16384;  // a lane holds 32767 times kExpSumOne
+  int64_t total = 0;
+  for (int64_t first = 0; first < n; first += kChunk) {
+    const int64_t end = n - first < kChunk ? n : first + kChunk;
+    __m512i sum = _mm512_setzero_si512();
+    for (int64_t j = first; j < end; j += 16) {
+      const __m512i s = _mm512_cvtepi16_epi32(
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(scores + j)));
+      const __m512 x = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(s, maximum)), per_unit);
+      const __m512 biased = _mm512_mul_ps(
+          _mm512_max_ps(_mm512_add_ps(x, bias), _mm512_setzero_ps()), _mm512_set1_ps(0x1p23F));
+      const __m512 power = _mm512_castsi512_ps(_mm512_cvttps_epi32(biased));
+      const __m512i term = _mm512_cvtps_epi32(_mm512_mul_ps(power, one));
+      sum = _mm512_mask_add_epi32(sum, _mm512_cmpneq_epi32_mask(s, hidden), sum, term);
+    }
+    total += _mm512_reduce_add_epi64(
+        _mm512_add_epi64(_mm512_cvtepi32_epi64(_mm512_castsi512_si256(sum)),
+                         _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(sum, 1))));
+  }
+  return total;
+}
+
+void select_merge_avx512(const int16_t* scores, int16_t level, int64_t n, int16_t* importance) {
   const __m512i hidden = _mm512_set1_epi16(kHiddenScore);
   const __m512i floor = _mm512_set1_epi16(kHiddenScore + 1);
-  const __m512i maximum = _mm512_set1_epi16(row_max);
+  const __m512i maximum = _mm512_set1_epi16(level);
   for (int64_t j = 0; j < n; j += 32) {
     const __m512i v = load(scores + j);
     const __m512i relative = _mm512_max_epi16(_mm512_subs_epi16(v, maximum), floor);

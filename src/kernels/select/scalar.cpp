@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <bit>
+#include <cmath>
 
 #include "kernels/select/top_k_impl.h"
 
@@ -36,10 +38,23 @@ int16_t select_row_max_scalar(const int16_t* scores, int64_t n) {
   return ScalarOps::row_max(scores, n);
 }
 
-void select_merge_scalar(const int16_t* scores, int16_t row_max, int64_t n, int16_t* importance) {
+int64_t select_exp_sum_scalar(const int16_t* scores, int16_t row_max, int64_t n, float c) {
+  int64_t sum = 0;
   for (int64_t j = 0; j < n; ++j) {
     if (scores[j] == kHiddenScore) continue;
-    const int32_t relative = std::max(scores[j] - row_max, kHiddenScore + 1);
+    // The bits of a float are its logarithm, but for the straight lines: exponent plus fraction.
+    const float x = static_cast<float>(scores[j] - row_max) * c;
+    const float biased = std::max(x + 127.0F, 0.0F) * 0x1p23F;
+    const float power = std::bit_cast<float>(static_cast<int32_t>(biased));
+    sum += static_cast<int32_t>(std::nearbyint(power * static_cast<float>(kExpSumOne)));
+  }
+  return sum;
+}
+
+void select_merge_scalar(const int16_t* scores, int16_t level, int64_t n, int16_t* importance) {
+  for (int64_t j = 0; j < n; ++j) {
+    if (scores[j] == kHiddenScore) continue;
+    const int32_t relative = std::max(scores[j] - level, kHiddenScore + 1);
     importance[j] = std::max(importance[j], static_cast<int16_t>(relative));
   }
 }
