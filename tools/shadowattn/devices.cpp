@@ -1,0 +1,152 @@
+// shadowattn devices: what was built, what this machine has, what is used.
+
+#include <ggml-backend.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <thread>
+
+#include "command.h"
+#include "failure.h"
+#include "llama_session.h"
+#include "plugin_control.h"
+#include "shadowattn/cpu.h"
+#include "summary.h"
+#include "text.h"
+
+namespace shadowattn::tool {
+namespace {
+
+using nlohmann::json;
+
+constexpr char kIsaVariable[] = "SHADOWATTN_ISA";
+
+json processor_json() {
+  const CpuFeatures found = detect_cpu_features();
+  const char* forced = std::getenv(kIsaVariable);
+  const auto used = resolve_isa(forced == nullptr ? "" : forced);
+  if (!used.ok()) throw Failure(std::string(kIsaVariable) + ": " + used.status().message());
+  json levels = json::array();
+  std::string active;
+  for (const IsaLevel& level : isa_levels()) {
+    const bool here = found.covers(level.features);
+    if (used.value().covers(level.features)) active = level.name;
+    levels.push_back({{"name", level.name}, {"available", here}});
+  }
+  return {{"features", to_string(found)},
+          {"levels", levels},
+          {"level", active},
+          {"threads", std::thread::hardware_concurrency()}};
+}
+
+json kernels_json() {
+  const char* forced = std::getenv(kIsaVariable);
+  const auto used = resolve_isa(forced == nullptr ? "" : forced);
+  std::set<std::string_view> chosen;  // families whose best kernel has been met
+  json kernels = json::array();
+  for (const KernelInfo& kernel : list_kernels()) {
+    const bool first = used.value().covers(kernel.needs) && chosen.insert(kernel.family).second;
+    kernels.push_back({{"family", kernel.family},
+                       {"name", kernel.name},
+                       {"needs", to_string(kernel.needs)},
+                       {"used", first}});
+  }
+  return kernels;
+}
+
+json plugin_json(LlamaRuntime& runtime) {
+  try {
+    const PluginControl plugin(runtime);
+    return {{"loads", true},
+            {"file", plugin.path()},
+            {"device", plugin.device_name()},
+            {"description", plugin.device_description()}};
+  } catch (const Failure& failure) {
+    return {{"loads", false}, {"error", failure.what()}};
+  }
+}
+
+json llama_json() {
+  json devices = json::array();
+  for (size_t i = 0; i < ggml_backend_dev_count(); ++i) {
+    ggml_backend_dev_t device = ggml_backend_dev_get(i);
+    devices.push_back({{"name", ggml_backend_dev_name(device)},
+                       {"description", ggml_backend_dev_description(device)}});
+  }
+  return {{"version", llama_version()},
+          {"folder", LlamaRuntime::library_folder()},
+          {"system", one_line(llama_print_system_info())},
+          {"devices", devices}};
+}
+
+void print_processor(const json& processor) {
+  Table table;
+  std::string levels;
+  for (const json& level : processor["levels"]) {
+    levels += level["name"].get<std::string>() + (level["available"] ? "" : " (not here)") + "  ";
+  }
+  table.add_row({"processor", processor["features"].get<std::string>()});
+  table.add_row({"levels built", levels});
+  table.add_row({"level in use", processor["level"].get<std::string>()});
+  std::printf("%s\n", table.text().c_str());
+}
+
+void print_kernels(const json& kernels) {
+  Table table;
+  table.add_row({"kernels", "", "needs", ""});
+  for (const json& kernel : kernels) {
+    table.add_row({"  " + kernel["family"].get<std::string>(), kernel["name"].get<std::string>(),
+                   kernel["needs"].get<std::string>(), kernel["used"] ? "in use" : ""});
+  }
+  std::printf("%s\n", table.text().c_str());
+}
+
+void print_software(const json& plugin, const json& llama) {
+  Table table;
+  if (plugin["loads"]) {
+    const std::string file = plugin["file"].get<std::string>();
+    table.add_row({"plug-in", file.empty() ? "loaded through GGML_BACKEND_PATH" : file});
+    table.add_row({"its device", plugin["device"].get<std::string>() + ": " +
+                                     plugin["description"].get<std::string>()});
+  } else {
+    table.add_row({"plug-in", "not usable: " + plugin["error"].get<std::string>()});
+  }
+  table.add_row({"llama.cpp", llama["version"].get<std::string>() + " in " +
+                                  llama["folder"].get<std::string>()});
+  for (const json& device : llama["devices"]) {
+    table.add_row({"  device", device["name"].get<std::string>() + ": " +
+                                   device["description"].get<std::string>()});
+  }
+  table.add_row({"  built with", llama["system"].get<std::string>()});
+  std::printf("%s", table.text().c_str());
+}
+
+int devices(bool as_json) {
+  LlamaRuntime runtime;
+  json all;
+  all["processor"] = processor_json();
+  all["kernels"] = kernels_json();
+  all["plugin"] = plugin_json(runtime);
+  all["llama"] = llama_json();
+  if (as_json) {
+    std::printf("%s\n", json_text(all).c_str());
+  } else {
+    print_processor(all["processor"]);
+    print_kernels(all["kernels"]);
+    print_software(all["plugin"], all["llama"]);
+  }
+  return all["plugin"]["loads"] ? kExitOk : kExitFailure;
+}
+
+}  // namespace
+
+Action add_devices(CLI::App& app) {
+  const auto as_json = std::make_shared<bool>(false);
+  app.add_flag("--json", *as_json, "print JSON");
+  return [as_json] { return devices(*as_json); };
+}
+
+}  // namespace shadowattn::tool

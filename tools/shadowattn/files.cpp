@@ -1,0 +1,155 @@
+#include "files.h"
+
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <system_error>
+#include <vector>
+
+#include "failure.h"
+#include "text.h"
+
+namespace shadowattn::tool {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr std::string_view kGgufMagic = "GGUF";
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+constexpr char kReferenceModel[] = "bookworm-1m-f16.gguf";
+
+struct FileCloser {
+  void operator()(std::FILE* file) const { std::fclose(file); }
+};
+using File = std::unique_ptr<std::FILE, FileCloser>;
+
+std::string system_error_text(int error) {
+  return error == 0 ? "read error" : std::generic_category().message(error);
+}
+
+// Empty when reading failed; errno says why.
+std::optional<std::string> read_all(std::FILE* file) {
+  std::string content;
+  std::array<char, 1 << 16> buffer{};
+  errno = 0;
+  while (const size_t count = std::fread(buffer.data(), 1, buffer.size(), file)) {
+    content.append(buffer.data(), count);
+  }
+  if (std::ferror(file) != 0) return std::nullopt;
+  return content;
+}
+
+std::string read_bytes(const std::string& path) {
+  std::optional<std::string> content;
+  if (path == "-") {
+    content = read_all(stdin);
+  } else if (const File file{std::fopen(path.c_str(), "rb")}) {
+    content = read_all(file.get());
+  }
+  if (!content) {
+    throw Failure("cannot read the document " + path + ": " + system_error_text(errno) +
+                  "; check the path after -f");
+  }
+  return std::move(*content);
+}
+
+std::string temporary_path(const std::string& path) {
+  const fs::path target(path);
+  std::string name = ".";
+  name.append(target.filename().string()).append(".").append(std::to_string(getpid()));
+  return (target.parent_path() / name).string();
+}
+
+[[noreturn]] void fail_to_write(const std::string& path, int error) {
+  throw Failure("cannot write " + path + ": " + system_error_text(error) + "; give another path");
+}
+
+}  // namespace
+
+Document read_document(const std::string& path) {
+  std::error_code ignored;
+  if (path != "-" && fs::is_directory(path, ignored)) {
+    throw Failure("the document " + path + " is a folder; give a text file");
+  }
+  const std::string bytes = read_bytes(path);
+  std::string_view text = bytes;
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  RepairedText repaired = repair_utf8(text);
+  if (trim(repaired.text).empty()) {
+    throw Failure((path == "-" ? std::string("standard input") : "the document " + path) +
+                  " holds no text; there is nothing to read");
+  }
+  return {std::move(repaired.text), repaired.replaced};
+}
+
+void check_model_file(const std::string& path) {
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) {
+    throw Failure("the model " + path + " is a folder; give the .gguf file in it");
+  }
+  const File file{std::fopen(path.c_str(), "rb")};
+  if (!file) {
+    throw Failure("cannot open the model " + path + ": " + system_error_text(errno) +
+                  "; check the path after -m");
+  }
+  std::array<char, kGgufMagic.size()> magic{};
+  const size_t count = std::fread(magic.data(), 1, magic.size(), file.get());
+  if (count == 0) throw Failure("the model " + path + " is empty; download it again");
+  if (std::string_view(magic.data(), count) != kGgufMagic) {
+    throw Failure("the model " + path + " is not a GGUF file; give a model in llama.cpp's format");
+  }
+}
+
+void check_writable(const std::string& path) {
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored))
+    throw Failure("cannot write " + path + ": it is a folder; give a file");
+  const std::string probe = temporary_path(path);
+  const File file{std::fopen(probe.c_str(), "wb")};
+  if (!file) fail_to_write(path, errno);
+  std::remove(probe.c_str());
+}
+
+void write_file_atomically(const std::string& path, std::string_view content) {
+  const std::string temporary = temporary_path(path);
+  int error = 0;
+  if (File file{std::fopen(temporary.c_str(), "wb")}) {
+    const bool written =
+        std::fwrite(content.data(), 1, content.size(), file.get()) == content.size();
+    if (!written) error = errno;
+    // A full disk may show only when the buffer is flushed.
+    if (std::fclose(file.release()) != 0 && error == 0) error = errno;
+  } else {
+    fail_to_write(path, errno);
+  }
+  if (error == 0 && std::rename(temporary.c_str(), path.c_str()) != 0) error = errno;
+  if (error != 0) {
+    std::remove(temporary.c_str());
+    fail_to_write(path, error);
+  }
+}
+
+fs::path program_folder() {
+  std::error_code error;
+  const fs::path program = fs::read_symlink("/proc/self/exe", error);
+  return error ? fs::path(".") : program.parent_path();
+}
+
+fs::path reference_model_path() {
+  const std::vector<fs::path> folders = {
+      program_folder() / ".." / "share" / "shadowattn" / "models",
+      fs::path(SHADOWATTN_SOURCE_MODELS),
+  };
+  for (const fs::path& folder : folders) {
+    std::error_code ignored;
+    if (fs::is_regular_file(folder / kReferenceModel, ignored)) return folder / kReferenceModel;
+  }
+  throw Failure(std::string("the reference model ") + kReferenceModel +
+                " is not installed; give a model with -m");
+}
+
+}  // namespace shadowattn::tool

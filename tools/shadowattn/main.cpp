@@ -1,0 +1,120 @@
+// shadowattn: run a GGUF model with shadow attention, see it work, see what this machine offers.
+
+#include <llama.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "command.h"
+#include "failure.h"
+#include "text.h"
+
+namespace shadowattn::tool {
+namespace {
+
+struct Subcommand {
+  const char* name;
+  const char* description;
+  const char* examples;
+  Action (*add)(CLI::App& app);
+};
+
+constexpr Subcommand kSubcommands[] = {
+    {"run", "Ask a model a question about a document",
+     "Examples:\n"
+     "  shadowattn run -m model.gguf -f book.txt -p \"Who is the captain?\"\n"
+     "  shadowattn run -m model.gguf -f book.txt -p \"Who is the captain?\" --mode off\n"
+     "  pdftotext paper.pdf - | shadowattn run -m model.gguf -f - -p \"Summarise.\" -n 400\n"
+     "  shadowattn run -m model.gguf -f book.txt -p \"Why?\" --keep 0.1 --report report.json\n",
+     add_run},
+    {"demo", "Find facts in a long text, with and without shadow attention, side by side",
+     "Examples:\n"
+     "  shadowattn demo\n"
+     "  shadowattn demo --keep 0.1 --seed 21\n"
+     "  shadowattn demo -m Qwen2.5-0.5B-Instruct-Q8_0.gguf --context 8192\n",
+     add_demo},
+    {"devices", "Show the kernels, this machine's features and the plug-in",
+     "Examples:\n"
+     "  shadowattn devices\n"
+     "  shadowattn devices --json\n",
+     add_devices},
+};
+
+constexpr char kMainExamples[] =
+    "Start with:\n"
+    "  shadowattn demo\n"
+    "  shadowattn run -m model.gguf -f document.txt -p \"What is it about?\"\n"
+    "  shadowattn run --help\n";
+
+void print_error(const std::string& message) {
+  std::fprintf(stderr, "shadowattn: %s\n", one_line(message).c_str());
+}
+
+// "run, demo, devices"
+std::string subcommand_names() {
+  std::string names;
+  for (const Subcommand& command : kSubcommands) {
+    names.append(names.empty() ? "" : ", ").append(command.name);
+  }
+  return names;
+}
+
+[[noreturn]] void fail_usage(const CLI::App& app, const CLI::ParseError& error) {
+  const std::vector<const CLI::App*> chosen =
+      app.get_subcommands([](const CLI::App* sub) { return sub->parsed(); });
+  if (chosen.empty() && dynamic_cast<const CLI::RequiredError*>(&error) != nullptr) {
+    throw Failure("give one of the subcommands " + subcommand_names() + " (see shadowattn --help)",
+                  kExitUsage);
+  }
+  std::string help = "shadowattn";
+  for (const CLI::App* sub : chosen) help.append(" ").append(sub->get_name());
+  throw Failure(std::string(error.what()) + " (see " + help + " --help)", kExitUsage);
+}
+
+int parse_and_run(int argc, char** argv) {
+  CLI::App app("Long prompts, faster: sparse attention for llama.cpp models", "shadowattn");
+  app.set_version_flag("--version", std::string("shadowattn ") + SHADOWATTN_VERSION +
+                                        " (llama.cpp " + llama_version() + ")");
+  app.require_subcommand(1);
+  app.footer(kMainExamples);
+  std::vector<std::pair<const CLI::App*, Action>> actions;
+  for (const Subcommand& command : kSubcommands) {
+    CLI::App* sub = app.add_subcommand(command.name, command.description);
+    sub->footer(command.examples);
+    actions.emplace_back(sub, command.add(*sub));
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& request) {  // --help, --version
+    return app.exit(request);
+  } catch (const CLI::ParseError& error) {
+    fail_usage(app, error);
+  }
+  for (const auto& [sub, action] : actions) {
+    if (sub->parsed()) return action();
+  }
+  return kExitUsage;
+}
+
+}  // namespace
+}  // namespace shadowattn::tool
+
+int main(int argc, char** argv) {
+  using namespace shadowattn::tool;
+  try {
+    return parse_and_run(argc, argv);
+  } catch (const Failure& failure) {
+    print_error(failure.what());
+    return failure.status();
+  } catch (const std::bad_alloc&) {
+    print_error("out of memory; try a smaller model or a shorter text");
+  } catch (const std::exception& error) {
+    print_error(std::string("unexpected error: ") + error.what());
+  }
+  return kExitFailure;
+}
