@@ -1,0 +1,21 @@
+// One FLASH_ATTN_EXT node from operands to output, whatever fails on the way.
+#pragma once
+
+#include <functional>
+
+#include "ggml.h"
+#include "report.h"
+#include "shadowattn/attention.h"
+#include "shadowattn/engine.h"
+#include "shadowattn/status.h"
+
+namespace shadowattn::plugin {
+
+using AttendFn = std::function<Status(const AttentionCall& call, CallReport* report)>;
+
+/// Computes every stream of `node` by `preferred`; a call that fails there is computed again by
+/// `dense`, and the report says why. Error when that fails too.
+Status attend_node(const ggml_tensor* node, const AttendFn& preferred, const AttendFn& dense,
+                   Report& report);
+
+}  // namespace shadowattn::plugin

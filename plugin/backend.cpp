@@ -1,0 +1,94 @@
+#include "backend.h"
+
+#include <algorithm>
+#include <string>
+#include <thread>
+
+#include "attend.h"
+#include "openmp_executor.h"
+
+namespace shadowattn::plugin {
+namespace {
+
+constexpr int kMaxThreads = 1024;
+
+bool is_view(ggml_op op) {
+  return op == GGML_OP_NONE || op == GGML_OP_RESHAPE || op == GGML_OP_VIEW ||
+         op == GGML_OP_PERMUTE || op == GGML_OP_TRANSPOSE;
+}
+
+ggml_status to_ggml(const Status& status) {
+  print_message(status.message());
+  return status.code() == StatusCode::kOutOfMemory ? GGML_STATUS_ALLOC_FAILED : GGML_STATUS_FAILED;
+}
+
+}  // namespace
+
+Backend::Backend(PluginState& state)
+    : state_(state),
+      host_threads_(std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1,
+                               GGML_DEFAULT_N_THREADS)) {}
+
+int Backend::threads(const Config& config) const {
+  return std::clamp(config.threads > 0 ? config.threads : host_threads_, 1, kMaxThreads);
+}
+
+Result<Backend::Session*> Backend::session(const std::shared_ptr<const Settings>& settings) {
+  if (settings_ != settings) {
+    sessions_.clear();
+    settings_ = settings;
+  }
+  const int count = threads(settings->config);
+  Session& session = sessions_[count];
+  if (session.engine.has_value()) return &session;
+
+  session.executor = make_host_executor(count);
+  if (session.executor == nullptr) {
+    return Status(StatusCode::kOutOfMemory, "cannot start " + std::to_string(count) + " threads");
+  }
+  EngineOptions options = settings->config.engine;
+  // A graph that was planned before the plug-in was switched off is still to be computed.
+  if (!settings->config.enabled) options.mode = Mode::kDense;
+  Result<Engine> engine = Engine::create(options, session.executor.get());
+  if (!engine.ok()) return engine.status();
+  session.engine.emplace(std::move(engine).value());
+  return &session;
+}
+
+Status Backend::attend(const ggml_tensor* node, Session& session) {
+  const AttendFn preferred = [&session](const AttentionCall& call, CallReport* report) {
+    return session.engine->attend(call, report);
+  };
+  const AttendFn dense = [&session](const AttentionCall& call, CallReport* report) {
+    if (!session.dense.has_value()) {
+      EngineOptions options = session.engine->options();
+      options.mode = Mode::kDense;
+      Result<Engine> engine = Engine::create(options, session.executor.get());
+      if (!engine.ok()) return engine.status();
+      session.dense.emplace(std::move(engine).value());
+    }
+    return session.dense->attend(call, report);
+  };
+  return attend_node(node, preferred, dense, state_.report());
+}
+
+ggml_status Backend::compute(ggml_cgraph* graph) {
+  const std::shared_ptr<const Settings> settings = state_.settings();
+  const Result<Session*> session = this->session(settings);
+  if (!session.ok()) return to_ggml(session.status());
+  state_.report().set_threads(threads(settings->config));
+  const HostGgml& host = state_.host();
+  for (int i = 0; i < host.graph_n_nodes(graph); ++i) {
+    const ggml_tensor* node = host.graph_node(graph, i);
+    if ((node->flags & GGML_TENSOR_FLAG_COMPUTE) == 0 || is_view(node->op)) continue;
+    if (node->op != GGML_OP_FLASH_ATTN_EXT) {
+      return to_ggml(
+          Status(StatusCode::kInternal, "the host sent an operator that was not claimed (number " +
+                                            std::to_string(static_cast<int>(node->op)) + ")"));
+    }
+    if (const Status status = attend(node, *session.value()); !status.ok()) return to_ggml(status);
+  }
+  return GGML_STATUS_SUCCESS;
+}
+
+}  // namespace shadowattn::plugin

@@ -1,0 +1,45 @@
+// One ggml backend: the engine of one llama_context.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+
+#include "ggml-backend.h"
+#include "plugin_state.h"
+#include "shadowattn/engine.h"
+#include "shadowattn/executor.h"
+
+namespace shadowattn::plugin {
+
+/// Used by one thread at a time, as ggml backends are; different backends are independent.
+class Backend {
+ public:
+  explicit Backend(PluginState& state);
+
+  /// How many threads the host wants; the config may say otherwise.
+  void set_host_threads(int threads) { host_threads_ = threads; }
+
+  /// Computes the nodes of a graph that the device claimed.
+  ggml_status compute(ggml_cgraph* graph);
+
+ private:
+  /// The engine for one number of threads: hosts alternate between two (prompt and generation).
+  struct Session {
+    std::unique_ptr<Executor> executor;
+    std::optional<Engine> engine;
+    std::optional<Engine> dense;  ///< made when the engine fails
+  };
+
+  int threads(const Config& config) const;
+  /// A session for the settings in force.
+  Result<Session*> session(const std::shared_ptr<const Settings>& settings);
+  Status attend(const ggml_tensor* node, Session& session);
+
+  PluginState& state_;
+  int host_threads_;
+  std::shared_ptr<const Settings> settings_;  ///< that sessions_ were made for
+  std::map<int, Session> sessions_;           ///< by number of threads
+};
+
+}  // namespace shadowattn::plugin

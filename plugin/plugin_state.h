@@ -1,0 +1,65 @@
+// What all backends of the process share: the host's functions, the config and the report.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+
+#include "host_ggml.h"
+#include "report.h"
+#include "shadowattn/config.h"
+#include "shadowattn/status.h"
+
+namespace shadowattn::plugin {
+
+/// A config in force. Never changes; a new config is a new object.
+struct Settings {
+  Config config;
+  std::string isa;               ///< name of the level in use
+  const char* description = "";  ///< of the device; valid until the process ends
+};
+
+/// One line on stderr.
+void print_message(const std::string& message);
+
+/// Safe to use from several threads.
+class PluginState {
+ public:
+  explicit PluginState(const HostGgml& host);
+
+  const HostGgml& host() const { return host_; }
+  Report& report() { return report_; }
+  std::shared_ptr<const Settings> settings() const;
+
+  /// Takes the environment variable SHADOWATTN. What is wrong with it is printed; then nothing is
+  /// claimed, or, if only the report's file is at fault, no report is written.
+  void configure_from_environment();
+  /// Takes a config string, or changes nothing and says why.
+  Status configure(std::string_view text);
+
+  std::string report_json() const;
+  /// Writes the report if a file was asked for; prints what goes wrong.
+  void write_report();
+
+ private:
+  Status apply(Config config);
+  void apply_disabled(std::string_view why);
+  void set_settings(Settings settings, std::string description);
+
+  const HostGgml host_;
+  Report report_;
+  mutable std::mutex mutex_;
+  std::shared_ptr<const Settings> settings_;
+  std::deque<std::string> descriptions_;  ///< hosts keep pointers to all of them
+  std::mutex write_mutex_;
+};
+
+/// The state of this process, made on the first call with the ggml that `caller` uses. Null, after
+/// a message, when there is no ggml that the plug-in knows. Never destroyed: hosts may free
+/// backends while the process ends.
+PluginState* shared_state(const void* caller = nullptr);
+
+}  // namespace shadowattn::plugin

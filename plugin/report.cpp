@@ -1,0 +1,139 @@
+#include "report.h"
+
+#include <nlohmann/json.hpp>
+
+#include "version.h"
+
+namespace shadowattn::plugin {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+double to_ms(int64_t ns) { return static_cast<double>(ns) / 1e6; }
+
+Json config_json(const Config& config) {
+  const EngineOptions& engine = config.engine;
+  const char* mode = engine.mode == Mode::kDense ? "dense" : "shadow";
+  return {{"mode", config.enabled ? mode : "off"},
+          {"keep", engine.keep},
+          {"floor", engine.keep_floor},
+          {"sink", engine.sink},
+          {"recent", engine.recent},
+          {"rows", engine.rows_per_list},
+          {"share_heads", engine.share_heads},
+          {"threads", config.threads},
+          {"min_rows", config.min_rows},
+          {"report", config.report_path},
+          {"isa", engine.isa}};
+}
+
+void append_sums(const CallSums& sums, Json& json) {
+  const double share = sums.visible_pairs == 0 ? 0.0
+                                               : static_cast<double>(sums.kept_pairs) /
+                                                     static_cast<double>(sums.visible_pairs);
+  json["calls"] = sums.calls;
+  json["rows"] = sums.rows;
+  json["visible_pairs"] = sums.visible_pairs;
+  json["kept_pairs"] = sums.kept_pairs;
+  json["kept_share"] = share;
+  json["lists"] = sums.lists;
+  json["dense_calls"] = sums.dense_calls;
+  json["dense_reasons"] = Json::object();
+  for (const auto& [reason, count] : sums.dense_reasons) json["dense_reasons"][reason] = count;
+  json["pilot_ms"] = to_ms(sums.pilot_ns);
+  json["select_ms"] = to_ms(sums.select_ns);
+  json["attend_ms"] = to_ms(sums.attend_ns);
+  json["wall_ms"] = to_ms(sums.wall_ns);
+}
+
+}  // namespace
+
+void CallSums::add(const CallReport& call, std::string_view dense_reason) {
+  ++calls;
+  rows += call.rows;
+  visible_pairs += call.visible_pairs;
+  kept_pairs += call.kept_pairs;
+  lists += call.lists;
+  if (!dense_reason.empty()) {
+    ++dense_calls;
+    ++dense_reasons[std::string(dense_reason)];
+  }
+  pilot_ns += call.pilot_ns;
+  select_ns += call.select_ns;
+  attend_ns += call.attend_ns;
+  wall_ns += call.wall_ns;
+}
+
+void CallSums::add(const CallSums& other) {
+  calls += other.calls;
+  rows += other.rows;
+  visible_pairs += other.visible_pairs;
+  kept_pairs += other.kept_pairs;
+  lists += other.lists;
+  dense_calls += other.dense_calls;
+  for (const auto& [reason, count] : other.dense_reasons) dense_reasons[reason] += count;
+  pilot_ns += other.pilot_ns;
+  select_ns += other.select_ns;
+  attend_ns += other.attend_ns;
+  wall_ns += other.wall_ns;
+}
+
+void Report::set_threads(int threads) {
+  const std::lock_guard lock(mutex_);
+  threads_ = threads;
+}
+
+void Report::add_call(int layer, const CallReport& call, std::string_view failure) {
+  std::string_view reason = failure;
+  if (reason.empty() && call.dense_reason != DenseReason::kNone) {
+    reason = describe(call.dense_reason);
+  }
+  const std::lock_guard lock(mutex_);
+  layers_[layer].add(call, reason);
+}
+
+void Report::add_decline(int layer, const std::string& reason) {
+  const std::lock_guard lock(mutex_);
+  Decline& decline = declined_[reason];
+  ++decline.count;
+  if (layer >= 0) decline.layers.insert(layer);
+}
+
+void Report::reset() {
+  const std::lock_guard lock(mutex_);
+  layers_.clear();
+  declined_.clear();
+}
+
+std::string Report::to_json(const Config& config, std::string_view isa) const {
+  const std::lock_guard lock(mutex_);
+  Json json = {{"shadowattn", kVersion},
+               {"config", config_json(config)},
+               {"isa", isa},
+               {"threads", threads_}};
+  CallSums totals;
+  Json layers = Json::array();
+  for (const auto& [number, sums] : layers_) {
+    totals.add(sums);
+    Json layer = {{"layer", number}};
+    append_sums(sums, layer);
+    layers.push_back(std::move(layer));
+  }
+  json["totals"] = Json::object();
+  append_sums(totals, json["totals"]);
+  json["layers"] = std::move(layers);
+  json["declined"] = Json::array();
+  for (const auto& [reason, decline] : declined_) {
+    json["declined"].push_back(
+        {{"reason", reason}, {"count", decline.count}, {"layers", decline.layers}});
+  }
+  if (config.enabled && layers_.empty() && declined_.empty()) {
+    json["note"] =
+        "the host asked for no FLASH_ATTN_EXT node: its flash attention is off (see -fa), or its "
+        "attention runs on another device";
+  }
+  // Paths and messages may hold any bytes; JSON must be UTF-8.
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace shadowattn::plugin

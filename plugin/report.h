@@ -1,0 +1,61 @@
+// What the plug-in did, summed per layer over all backends of the process. Schema: docs/plugin.md.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "shadowattn/config.h"
+#include "shadowattn/engine.h"
+
+namespace shadowattn::plugin {
+
+/// Sums over attention calls; a node of ggml with several streams is several calls.
+struct CallSums {
+  int64_t calls = 0;
+  int64_t rows = 0;
+  int64_t visible_pairs = 0;
+  int64_t kept_pairs = 0;
+  int64_t lists = 0;
+  int64_t dense_calls = 0;
+  std::map<std::string, int64_t> dense_reasons;
+  int64_t pilot_ns = 0;
+  int64_t select_ns = 0;
+  int64_t attend_ns = 0;
+  int64_t wall_ns = 0;
+
+  void add(const CallReport& call, std::string_view dense_reason);
+  void add(const CallSums& other);
+};
+
+/// Safe to use from several threads.
+class Report {
+ public:
+  /// How many threads the last graph was computed with.
+  void set_threads(int threads);
+  /// `failure`: why the call was computed densely although the config did not ask for it.
+  void add_call(int layer, const CallReport& call, std::string_view failure = {});
+  /// The host asked for a node of `layer` (-1: unknown) and the plug-in left it to the host.
+  void add_decline(int layer, const std::string& reason);
+  void reset();
+
+  /// `isa`: the level in use.
+  std::string to_json(const Config& config, std::string_view isa) const;
+
+ private:
+  /// `count` is that of the host's queries: it asks several times about each node of a graph.
+  struct Decline {
+    int64_t count = 0;
+    std::set<int> layers;
+  };
+
+  mutable std::mutex mutex_;
+  int threads_ = 0;
+  std::map<int, CallSums> layers_;
+  std::map<std::string, Decline> declined_;
+};
+
+}  // namespace shadowattn::plugin

@@ -1,0 +1,191 @@
+// The plug-in inside llama.cpp with the reference model, against llama.cpp's own attention.
+#include <gtest/gtest.h>
+
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "llama_session.h"
+#include "plugin_host.h"
+
+namespace shadowattn::plugin_test {
+namespace {
+
+// What rounding does to logits: F32 here against F16 products in parts of llama.cpp's kernel.
+constexpr double kRounding = 1e-5;
+
+const char kDense[] = "mode=dense,min_rows=1";
+// The paper's definition: the list of a row depends on nothing but the row.
+const char kPerRow[] = "mode=shadow,rows=1,share_heads=no,keep=0.2,floor=16,min_rows=1";
+
+Tokens long_prompt() {
+  return make_prompt(2400, 1, "The code of amber falcon is velvet.", "The code of amber falcon is");
+}
+
+std::vector<Part> three_sequences() {
+  return {
+      {0, 0,
+       make_prompt(500, 2, "The code of amber falcon is velvet.", "The code of amber falcon is")},
+      {1, 0,
+       make_prompt(130, 3, "The code of silver river is garden.", "The code of silver river is")},
+      {2, 0,
+       make_prompt(333, 4, "The code of quiet window is bridge.", "The code of quiet window is")}};
+}
+
+std::vector<float> last_logits(const std::string& config, const Tokens& prompt) {
+  configure(config);
+  return Context({}).decode({{0, 0, prompt}})[0];
+}
+
+TEST(ModelTest, DenseAgreesWithHost) {
+  const Tokens prompt = long_prompt();
+  const std::vector<float> host = last_logits("mode=off", prompt);
+  reset_report();
+  EXPECT_LT(logit_error(host, last_logits("mode=dense", prompt)), kRounding);
+  const nlohmann::json layers = report()["layers"];
+  ASSERT_EQ(layers.size(), 4U);
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(layers[i]["layer"], i);
+    EXPECT_GT(layers[i]["rows"], 2000);
+    EXPECT_EQ(layers[i]["kept_share"], 1.0);
+    EXPECT_EQ(layers[i]["dense_calls"], layers[i]["calls"]);
+  }
+}
+
+TEST(ModelTest, ShadowWithEverythingKeptAgreesWithHost) {
+  const Tokens prompt = long_prompt();
+  const std::vector<float> host = last_logits("mode=off", prompt);
+  EXPECT_LT(logit_error(host, last_logits("mode=shadow,keep=1", prompt)), kRounding);
+}
+
+TEST(ModelTest, ShadowKeepsAShareAndFindsTheFact) {
+  const Tokens prompt = long_prompt();
+  const std::vector<float> host = last_logits("mode=off", prompt);
+  reset_report();
+  const std::vector<float> sparse = last_logits("keep=0.2,rows=1,share_heads=no", prompt);
+  EXPECT_EQ(most_likely(sparse), most_likely(host));
+  EXPECT_LT(report()["totals"]["kept_share"], 0.6);
+  EXPECT_GT(logit_error(host, sparse), 0.0);
+}
+
+TEST(ModelTest, SequencesInOneBatchAnswerAsOneByOne) {
+  const std::vector<Part> parts = three_sequences();
+  for (const std::string config : {kDense, kPerRow}) {
+    configure(config);
+    std::vector<Tokens> alone;
+    for (Part part : parts) {
+      part.sequence = 0;
+      alone.push_back(Context({}).generate({part}, 8)[0]);
+    }
+    for (const bool unified : {true, false}) {
+      Context context({.cells = 8192, .sequences = 4, .unified = unified});
+      EXPECT_EQ(context.generate(parts, 8), alone) << config << ", unified " << unified;
+    }
+  }
+}
+
+// Chunks of two sequences by turns: their cells alternate in the cache.
+TEST(ModelTest, InterleavedCells) {
+  const std::vector<Part> parts = three_sequences();
+  const auto decode_by_turns = [&](const std::string& config) {
+    configure(config);
+    Context context({.sequences = 4});
+    constexpr size_t kChunk = 45;
+    std::vector<std::vector<float>> logits(parts.size());
+    for (size_t begin = 0; begin < parts[0].tokens.size(); begin += kChunk) {
+      for (size_t i = 0; i < parts.size(); ++i) {
+        const Tokens& tokens = parts[i].tokens;
+        if (begin >= tokens.size()) continue;
+        const size_t end = std::min(begin + kChunk, tokens.size());
+        logits[i] = context.decode({{parts[i].sequence, static_cast<llama_pos>(begin),
+                                     Tokens(tokens.begin() + static_cast<ptrdiff_t>(begin),
+                                            tokens.begin() + static_cast<ptrdiff_t>(end))}})[0];
+      }
+    }
+    return logits;
+  };
+  const std::vector<std::vector<float>> host = decode_by_turns("mode=off");
+  const std::vector<std::vector<float>> dense = decode_by_turns(kDense);
+  const std::vector<std::vector<float>> sparse = decode_by_turns(kPerRow);
+  for (size_t i = 0; i < parts.size(); ++i) {
+    EXPECT_LT(logit_error(host[i], dense[i]), kRounding);
+    configure(kPerRow);
+    const std::vector<float> alone = Context({}).decode({{0, 0, parts[i].tokens}})[0];
+    EXPECT_LT(logit_error(alone, sparse[i]), 1e-3);
+  }
+}
+
+// What llama-completion does when the context is full: drop the oldest half, move the rest.
+TEST(ModelTest, ContextShift) {
+  const auto shifted = [](const std::string& config) {
+    configure(config);
+    Context context({});
+    const Tokens prompt = long_prompt();
+    context.decode({{0, 0, prompt}});
+    const auto size = static_cast<llama_pos>(prompt.size());
+    EXPECT_TRUE(llama_memory_seq_rm(context.memory(), 0, 4, size / 2));
+    llama_memory_seq_add(context.memory(), 0, size / 2, size, 4 - size / 2);
+    const Tokens more =
+        make_prompt(200, 9, "The code of silver river is garden.", "The code of silver river is");
+    return context.decode({{0, size - size / 2 + 4, more}})[0];
+  };
+  const std::vector<float> host = shifted("mode=off");
+  EXPECT_LT(logit_error(host, shifted(kDense)), kRounding);
+  EXPECT_EQ(most_likely(host), most_likely(shifted("keep=0.3,rows=1,share_heads=no")));
+}
+
+TEST(ModelTest, ContextsInParallelDoNotDisturbEachOther) {
+  configure("keep=0.2,threads=2");
+  const std::vector<Part> parts = three_sequences();
+  std::vector<std::vector<float>> alone;
+  for (const Part& part : parts) alone.push_back(Context({}).decode({{0, 0, part.tokens}})[0]);
+  std::vector<std::vector<float>> together(parts.size());
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    threads.emplace_back([&, i] {
+      together[i] = Context({}).decode({{0, 0, parts[i].tokens}})[0];
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(together, alone);
+}
+
+int64_t calls_with_auto_flash_attn(const std::string& config, uint32_t sequences, bool unified) {
+  configure(config);
+  reset_report();
+  Context context({.cells = 256 * sequences,
+                   .sequences = sequences,
+                   .unified = unified,
+                   .flash_attn = LLAMA_FLASH_ATTN_TYPE_AUTO});
+  context.decode({three_sequences()[1]});
+  return report()["totals"]["calls"].get<int64_t>();
+}
+
+// llama.cpp tries flash attention with one token per sequence and switches it off when the
+// plug-in takes that node: fewer rows than min_rows must stay with the host.
+TEST(ModelTest, FlashAttentionStaysOnByItself) {
+  EXPECT_GT(calls_with_auto_flash_attn("min_rows=32", 4, true), 0);
+  EXPECT_GT(calls_with_auto_flash_attn("min_rows=32", 31, true), 0);
+  EXPECT_GT(calls_with_auto_flash_attn("min_rows=32", 40, false), 0);
+  EXPECT_GT(calls_with_auto_flash_attn("min_rows=33", 32, true), 0);
+  // The limit that docs/plugin.md states.
+  EXPECT_EQ(calls_with_auto_flash_attn("min_rows=32", 32, true), 0);
+  EXPECT_EQ(calls_with_auto_flash_attn("min_rows=1", 2, true), 0);
+}
+
+TEST(ModelTest, ConfigChangesBetweenGraphsOfOneContext) {
+  const Tokens prompt = long_prompt();
+  const Tokens first(prompt.begin(), prompt.begin() + 512);
+  const Tokens second(prompt.begin() + 512, prompt.begin() + 1024);
+  configure("mode=dense");
+  Context context({});
+  context.decode({{0, 0, first}});
+  configure("mode=off");  // the next graph may be the one planned before
+  context.decode({{0, 512, second}});
+  EXPECT_NE(configure_error("keep=2").find("keep"), std::string::npos);
+  EXPECT_EQ(report()["config"]["mode"], "off") << "a refused config changed something";
+  EXPECT_NE(configure_error("report=/nonexistent/dir/r.json"), "");
+}
+
+}  // namespace
+}  // namespace shadowattn::plugin_test

@@ -1,0 +1,207 @@
+// Parts of the plug-in that need no host: what happens when the engine fails, the report, its file.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "attend.h"
+#include "control_functions.h"
+#include "flash_attn.h"
+#include "openmp_executor.h"
+#include "report.h"
+#include "report_file.h"
+
+namespace shadowattn::plugin {
+namespace {
+
+using nlohmann::json;
+
+/// A node with two streams and nothing behind it.
+struct EmptyNode {
+  ggml_tensor q{}, k{}, v{}, out{};
+
+  EmptyNode() {
+    for (ggml_tensor* t : {&q, &k, &v, &out}) {
+      t->ne[0] = 64;
+      t->ne[1] = t->ne[2] = 1;
+      t->ne[3] = 2;
+    }
+    out.src[0] = &q;
+    out.src[1] = &k;
+    out.src[2] = &v;
+  }
+};
+
+TEST(AttendNodeTest, ComputesDenselyWhatFails) {
+  const EmptyNode node;
+  Report report;
+  int dense_calls = 0;
+  const AttendFn failing = [](const AttentionCall&, CallReport*) {
+    return Status(StatusCode::kOutOfMemory, "no memory");
+  };
+  const AttendFn working = [&](const AttentionCall&, CallReport* done) {
+    ++dense_calls;
+    done->rows = 5;
+    done->dense_reason = DenseReason::kRequested;
+    return Status();
+  };
+  EXPECT_TRUE(attend_node(&node.out, failing, working, report).ok());
+  EXPECT_EQ(dense_calls, 2) << "once per stream";
+  const json totals = json::parse(report.to_json({}, "avx2"))["totals"];
+  EXPECT_EQ(totals["rows"], 10);
+  EXPECT_EQ(totals["dense_reasons"], json({{"failed: no memory", 2}}));
+}
+
+TEST(AttendNodeTest, SaysWhenBothFail) {
+  const EmptyNode node;
+  Report report;
+  const AttendFn failing = [](const AttentionCall&, CallReport*) {
+    return Status(StatusCode::kOutOfMemory, "no memory");
+  };
+  EXPECT_EQ(attend_node(&node.out, failing, failing, report).code(), StatusCode::kOutOfMemory);
+}
+
+TEST(LayerTest, FollowsViewsToTheCache) {
+  ggml_tensor cache{}, view{}, permuted{}, node{};
+  std::snprintf(cache.name, sizeof(cache.name), "cache_k_l31");
+  view.view_src = &cache;
+  permuted.src[0] = &view;
+  node.src[1] = &permuted;
+  EXPECT_EQ(layer_of(&node), 31);
+  std::snprintf(cache.name, sizeof(cache.name), "k");
+  EXPECT_EQ(layer_of(&node), -1);
+  std::snprintf(cache.name, sizeof(cache.name), "cache_k_l");
+  EXPECT_EQ(layer_of(&node), -1);
+}
+
+TEST(HostGgmlTest, KnowsVersions) {
+  EXPECT_TRUE(is_known_ggml_version("0.25.1"));
+  EXPECT_TRUE(is_known_ggml_version("0.25.1-dirty"));
+  EXPECT_FALSE(is_known_ggml_version("0.26.0"));
+  EXPECT_FALSE(is_known_ggml_version("0.2"));
+  EXPECT_FALSE(is_known_ggml_version(""));
+}
+
+TEST(ReportTest, SumsPerLayer) {
+  Report report;
+  report.set_threads(3);
+  CallReport call;
+  call.rows = 10;
+  call.visible_pairs = 1000;
+  call.kept_pairs = 200;
+  call.lists = 4;
+  call.pilot_ns = 1500000;
+  report.add_call(1, call);
+  report.add_call(1, call);
+  call.dense_reason = DenseReason::kShort;
+  report.add_call(0, call);
+  report.add_decline(2, "k type q8_0");
+  report.add_decline(2, "k type q8_0");
+  report.add_decline(-1, "k type q8_0");
+  const json result = json::parse(report.to_json({}, "avx2"));
+  EXPECT_EQ(result["isa"], "avx2");
+  EXPECT_EQ(result["threads"], 3);
+  EXPECT_EQ(result["config"]["keep"], 0.2);
+  EXPECT_EQ(result["totals"]["calls"], 3);
+  EXPECT_EQ(result["totals"]["dense_calls"], 1);
+  ASSERT_EQ(result["layers"].size(), 2U);
+  EXPECT_EQ(result["layers"][1]["layer"], 1);
+  EXPECT_EQ(result["layers"][1]["kept_share"], 0.2);
+  EXPECT_EQ(result["layers"][1]["pilot_ms"], 3.0);
+  EXPECT_EQ(result["declined"],
+            json::array({{{"reason", "k type q8_0"}, {"count", 3}, {"layers", {2}}}}));
+  EXPECT_FALSE(result.contains("note"));
+  report.reset();
+  EXPECT_TRUE(json::parse(report.to_json({}, "avx2")).contains("note"));
+  Config off;
+  off.enabled = false;
+  EXPECT_FALSE(json::parse(report.to_json(off, "avx2")).contains("note"));
+}
+
+TEST(ReportTest, SurvivesBytesThatAreNotUtf8) {
+  Config config;
+  config.report_path = "a\xff\"b";
+  EXPECT_TRUE(json::accept(Report().to_json(config, "")));
+}
+
+class ReportFileTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = (std::filesystem::temp_directory_path() / "shadowattn-XXXXXX").string();
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    folder = name;
+  }
+  void TearDown() override { std::filesystem::remove_all(folder); }
+
+  std::string path(const std::string& name) const { return (folder / name).string(); }
+  size_t files() const {
+    return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(folder), {}));
+  }
+  static std::string read(const std::string& path) {
+    std::ostringstream text;
+    text << std::ifstream(path).rdbuf();
+    return text.str();
+  }
+
+  std::filesystem::path folder;
+};
+
+TEST_F(ReportFileTest, WritesAndReplaces) {
+  EXPECT_TRUE(check_report_path(path("r.json")).ok());
+  EXPECT_EQ(files(), 0U) << "the check left something";
+  EXPECT_TRUE(write_report_file(path("r.json"), "one").ok());
+  EXPECT_TRUE(write_report_file(path("r.json"), "two").ok());
+  EXPECT_EQ(read(path("r.json")), "two");
+  EXPECT_EQ(files(), 1U);
+}
+
+TEST_F(ReportFileTest, RefusesWhatCannotBeWritten) {
+  for (const std::string& bad : {path(""), path("no/such/folder/r.json"), std::string("/")}) {
+    const Status status = check_report_path(bad);
+    EXPECT_FALSE(status.ok()) << bad;
+    EXPECT_NE(status.message().find(bad), std::string::npos);
+    EXPECT_FALSE(write_report_file(bad, "text").ok());
+  }
+  EXPECT_EQ(files(), 0U);
+}
+
+TEST_F(ReportFileTest, WritesThroughLinksAndIntoDevices) {
+  ASSERT_TRUE(write_report_file(path("real.json"), "old").ok());
+  std::filesystem::create_symlink("real.json", path("link.json"));
+  EXPECT_TRUE(write_report_file(path("link.json"), "new").ok());
+  EXPECT_TRUE(std::filesystem::is_symlink(path("link.json")));
+  EXPECT_EQ(read(path("real.json")), "new");
+
+  EXPECT_TRUE(check_report_path("/dev/null").ok());
+  EXPECT_TRUE(write_report_file("/dev/null", "text").ok());
+  EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
+  EXPECT_FALSE(write_report_file("/dev/full", "text").ok());
+}
+
+TEST(ExecutorTest, RunsEveryTaskOnceOnItsOwnThreadNumber) {
+  const std::unique_ptr<Executor> executor = make_host_executor(3);
+  ASSERT_NE(executor, nullptr);
+  EXPECT_EQ(executor->threads(), 3);
+  std::vector<std::atomic<int>> done(1000);
+  std::vector<std::atomic<int>> busy(3);
+  executor->run(1000, [&](int64_t index, int thread) {
+    EXPECT_EQ(++busy.at(static_cast<size_t>(thread)), 1);
+    ++done.at(static_cast<size_t>(index));
+    --busy.at(static_cast<size_t>(thread));
+  });
+  for (const std::atomic<int>& count : done) EXPECT_EQ(count, 1);
+  executor->run(0, [](int64_t, int) { FAIL(); });
+}
+
+TEST(ControlTest, UnknownNamesGiveNull) { EXPECT_EQ(control_function("other"), nullptr); }
+
+}  // namespace
+}  // namespace shadowattn::plugin

@@ -1,0 +1,148 @@
+#include "shadowattn/config.h"
+
+#include <gtest/gtest.h>
+
+#include <clocale>
+#include <string>
+
+#include "shadowattn/cpu.h"
+
+namespace shadowattn {
+namespace {
+
+Config parse_ok(std::string_view text) {
+  const Result<Config> result = parse_config(text);
+  EXPECT_TRUE(result.ok()) << text << ": " << result.status().message();
+  return result.ok() ? result.value() : Config();
+}
+
+std::string parse_error(std::string_view text) {
+  const Result<Config> result = parse_config(text);
+  EXPECT_FALSE(result.ok()) << text;
+  if (result.ok()) return {};
+  EXPECT_EQ(result.status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(result.status().message().find('\n'), std::string::npos) << "more than one line";
+  return result.status().message();
+}
+
+bool contains(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
+
+TEST(ConfigTest, EmptyTextGivesDefaults) {
+  for (const std::string_view text : {"", "   ", ",", " , ,, "}) {
+    EXPECT_EQ(to_string(parse_ok(text)), to_string(Config())) << text;
+  }
+}
+
+TEST(ConfigTest, ReadsEveryKey) {
+  const Config config = parse_ok(
+      "mode=dense, keep = 0.35 ,sink=1,recent=2,floor=3,rows=4,share_heads=no,threads=5,"
+      "min_rows=6,report=a dir/out=1.json,isa=scalar,");
+  EXPECT_TRUE(config.enabled);
+  EXPECT_EQ(config.engine.mode, Mode::kDense);
+  EXPECT_DOUBLE_EQ(config.engine.keep, 0.35);
+  EXPECT_EQ(config.engine.sink, 1);
+  EXPECT_EQ(config.engine.recent, 2);
+  EXPECT_EQ(config.engine.keep_floor, 3);
+  EXPECT_EQ(config.engine.rows_per_list, 4);
+  EXPECT_FALSE(config.engine.share_heads);
+  EXPECT_EQ(config.threads, 5);
+  EXPECT_EQ(config.min_rows, 6);
+  EXPECT_EQ(config.report_path, "a dir/out=1.json");
+  EXPECT_EQ(config.engine.isa, "scalar");
+}
+
+TEST(ConfigTest, ModeOffClaimsNothingAndLaterKeyWins) {
+  EXPECT_FALSE(parse_ok("mode=off").enabled);
+  EXPECT_TRUE(parse_ok("mode=off,mode=shadow").enabled);
+  EXPECT_EQ(parse_ok("keep=0.1,keep=0.5").engine.keep, 0.5);
+}
+
+TEST(ConfigTest, RoundTrips) {
+  for (const std::string_view text :
+       {"", "mode=off", "mode=dense,keep=1", "keep=0.1", "keep=1e-300", "keep=0.3333333333333333",
+        "rows=64,share_heads=no,report=/tmp/x.json,isa=scalar", "floor=0,sink=0,recent=0"}) {
+    const std::string once = to_string(parse_ok(text));
+    EXPECT_EQ(to_string(parse_ok(once)), once);
+    EXPECT_EQ(parse_ok(once).engine.keep, parse_ok(text).engine.keep);
+  }
+}
+
+TEST(ConfigTest, ErrorsNameKeyValueAndWhatIsAllowed) {
+  const std::string error = parse_error("keep=1.5");
+  EXPECT_TRUE(contains(error, "\"keep\"") && contains(error, "\"1.5\"")) << error;
+  EXPECT_TRUE(contains(error, "above 0 and at most 1")) << error;
+  EXPECT_TRUE(contains(parse_error("kepe=0.2"), "unknown key \"kepe\""));
+  EXPECT_TRUE(contains(parse_error("kepe=0.2"), "keep"));
+  EXPECT_TRUE(contains(parse_error("mode=sparse"), "shadow, dense or off"));
+  EXPECT_TRUE(contains(parse_error("isa=mmx"), "scalar"));
+  EXPECT_TRUE(contains(parse_error("keep"), "expected key=value"));
+  EXPECT_TRUE(contains(parse_error("=3"), "unknown key \"\""));
+  EXPECT_TRUE(contains(parse_error("keep=,mode=dense"), "no value for key \"keep\""));
+}
+
+TEST(ConfigTest, RefusesBadValues) {
+  for (const std::string_view text : {"keep=0",
+                                      "keep=-0.1",
+                                      "keep=nan",
+                                      "keep=inf",
+                                      "keep=1e999",
+                                      "keep=0x1p-2",
+                                      "keep=0,5",
+                                      "keep=0.5abc",
+                                      "keep=+0.5",
+                                      "keep=1.0000001",
+                                      "rows=0",
+                                      "rows=65",
+                                      "rows=1.5",
+                                      "rows=-1",
+                                      "threads=-1",
+                                      "threads=1025",
+                                      "threads=two",
+                                      "min_rows=0",
+                                      "sink=-4",
+                                      "recent=1e3",
+                                      "floor=4294967297",
+                                      "floor=99999999999999999999",
+                                      "share_heads=maybe",
+                                      "mode=",
+                                      "mode=Shadow",
+                                      "isa=",
+                                      "isa=AVX2",
+                                      "report=",
+                                      "report=a\nb"}) {
+    parse_error(text);
+  }
+}
+
+TEST(ConfigTest, LimitsLengthAndQuotesSafely) {
+  EXPECT_TRUE(contains(parse_error(std::string(4097, ' ')), "4096"));
+  EXPECT_EQ(parse_ok("report=" + std::string(4089, 'x')).report_path.size(), 4089U);
+  EXPECT_LT(parse_error("mode=" + std::string(4000, 'x')).size(), 300U);
+  parse_error(std::string_view("mode=dense\0x", 12));
+  parse_error("k\x1b[31m\n=1");
+}
+
+TEST(ConfigTest, IgnoresTheLocale) {
+  const std::string before = std::setlocale(LC_ALL, nullptr);
+  for (const char* name : {"de_DE.UTF-8", "fr_FR.UTF-8", "C"}) {
+    if (std::setlocale(LC_ALL, name) == nullptr) continue;
+    EXPECT_DOUBLE_EQ(parse_ok("keep=0.25").engine.keep, 0.25);
+    EXPECT_TRUE(contains(to_string(parse_ok("keep=0.25")), "keep=0.25"));
+  }
+  std::setlocale(LC_ALL, before.c_str());
+}
+
+TEST(ConfigTest, HelpHasOneLinePerKey) {
+  std::string help = "\n";
+  help += config_help();
+  for (const char* key : {"mode", "keep", "sink", "recent", "floor", "rows", "share_heads",
+                          "threads", "min_rows", "report", "isa"}) {
+    EXPECT_TRUE(contains(help, std::string("\n").append(key).append(" "))) << key;
+  }
+  EXPECT_TRUE(contains(help, "256"));
+}
+
+}  // namespace
+}  // namespace shadowattn
