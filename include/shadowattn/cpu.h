@@ -12,7 +12,7 @@ namespace shadowattn {
 
 /// One bit per instruction-set extension that some kernel needs.
 enum class CpuFeature : uint32_t {
-  kAvx2 = 1U << 0,        ///< AVX2
+  kAvx2 = 1U << 0,        ///< AVX2, and BMI1/2, which come with it
   kFma = 1U << 1,         ///< FMA3
   kF16c = 1U << 2,        ///< f16 conversions
   kAvx512 = 1U << 3,      ///< AVX-512 F, BW, DQ and VL
@@ -45,6 +45,11 @@ class CpuFeatures {
 constexpr CpuFeatures operator|(CpuFeature a, CpuFeature b) {
   return CpuFeatures(a) | CpuFeatures(b);
 }
+
+/// What the kernels of a level may use. A level holds all that its ISA files are compiled with.
+inline constexpr CpuFeatures kAvx2Level = CpuFeature::kAvx2 | CpuFeature::kFma | CpuFeature::kF16c;
+inline constexpr CpuFeatures kAvx512Level = kAvx2Level | CpuFeature::kAvx512;
+inline constexpr CpuFeatures kAvx512VnniLevel = kAvx512Level | CpuFeature::kAvx512Vnni;
 
 /// What the processor and the operating system offer. Reads cpuid; cheap.
 CpuFeatures detect_cpu_features();

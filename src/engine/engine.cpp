@@ -40,18 +40,25 @@ Status check_dim(const char* name, int64_t dim) {
                              " is not a multiple of 16 from 16 to 256");
 }
 
+bool known_type(const TensorView& view) {
+  return view.type == ElementType::kF32 || view.type == ElementType::kF16;
+}
+
 Status check_mask(const AttentionCall& call) {
   const Mask& mask = call.mask;
   if (mask.kind == MaskKind::kCausal) {
     // Bounded so that row + offset + 1 cannot overflow.
-    if (std::abs(mask.causal_offset) > std::numeric_limits<int32_t>::max()) {
+    constexpr int64_t kFarthest = std::numeric_limits<int32_t>::max();
+    if (mask.causal_offset > kFarthest || mask.causal_offset < -kFarthest) {
       return Status::invalid_argument("causal_offset " + text(mask.causal_offset) +
                                       " is out of range");
     }
     return {};
   }
-  if (mask.kind != MaskKind::kAdditive) return {};
+  if (mask.kind == MaskKind::kNone) return {};
+  if (mask.kind != MaskKind::kAdditive) return Status::invalid_argument("unknown mask kind");
   const TensorView& m = mask.additive;
+  if (!known_type(m)) return Status::unsupported("mask must be f32 or f16");
   if (m.rows < call.query.rows || m.dim != call.key.rows) {
     return Status::invalid_argument("mask is [" + text(m.rows) + ", " + text(m.dim) +
                                     "], needed [" + text(call.query.rows) + ", " +
@@ -198,6 +205,9 @@ Status Engine::supports(const AttentionCall& call) {
   const TensorView& k = call.key;
   const TensorView& v = call.value;
   if (q.type != ElementType::kF32) return Status::unsupported("query must be f32");
+  if (!known_type(k) || !known_type(v)) {
+    return Status::unsupported("keys and values must be f32 or f16");
+  }
   if (q.heads < 1 || k.heads < 1 || q.heads % k.heads != 0) {
     return Status::invalid_argument(text(q.heads) + " query heads are no multiple of " +
                                     text(k.heads) + " KV heads");

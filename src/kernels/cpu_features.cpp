@@ -22,10 +22,6 @@ constexpr FeatureName kFeatureNames[] = {
     {CpuFeature::kAvx512Vnni, "avx512vnni"},
 };
 
-constexpr CpuFeatures kAvx2Level = CpuFeature::kAvx2 | CpuFeature::kFma | CpuFeature::kF16c;
-constexpr CpuFeatures kAvx512Level = kAvx2Level | CpuFeature::kAvx512;
-constexpr CpuFeatures kAvx512VnniLevel = kAvx512Level | CpuFeature::kAvx512Vnni;
-
 template <typename Kernel>
 void append(std::string_view family, const std::vector<Kernel>& kernels,
             std::vector<KernelInfo>& out) {
@@ -41,7 +37,11 @@ CpuFeatures detect_cpu_features() {
 #if defined(__x86_64__)
   // The builtins also ask the operating system whether it saves the wide registers.
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2")) found = found | CpuFeature::kAvx2;
+  // The ISA files are compiled with BMI, which every processor with AVX2 has; a hypervisor may not.
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
+      __builtin_cpu_supports("bmi2")) {
+    found = found | CpuFeature::kAvx2;
+  }
   if (__builtin_cpu_supports("fma")) found = found | CpuFeature::kFma;
   if (__builtin_cpu_supports("f16c")) found = found | CpuFeature::kF16c;
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
