@@ -1,0 +1,141 @@
+#include "plan/list_plan.h"
+
+#include <gtest/gtest.h>
+
+#include "engine_problem.h"
+
+namespace shadowattn {
+namespace {
+
+using test::Problem;
+
+CallPlan plan(const Problem& p, const EngineOptions& options) {
+  const std::unique_ptr<Executor> executor = make_thread_pool(1);
+  const Visibility visibility(p.call, *executor);
+  return plan_call(options, visibility, p.shape.heads / p.shape.kv_heads);
+}
+
+TEST(KeepCountTest, IsTheClampedCeiling) {
+  EngineOptions o = {.keep = 0.2, .keep_floor = 0};
+  EXPECT_EQ(keep_count(o, 0), 0);
+  EXPECT_EQ(keep_count(o, 1), 1);
+  EXPECT_EQ(keep_count(o, 5), 1);
+  EXPECT_EQ(keep_count(o, 6), 2);
+  o.keep_floor = 4;
+  EXPECT_EQ(keep_count(o, 3), 3);
+  EXPECT_EQ(keep_count(o, 6), 4);
+  EXPECT_EQ(keep_count(o, 1000), 200);
+  o.keep = 1.0;
+  EXPECT_EQ(keep_count(o, 1000), 1000);
+  o.keep = 5e-324;
+  o.keep_floor = 0;
+  EXPECT_EQ(keep_count(o, 1), 1);
+  EXPECT_EQ(keep_count(o, 1 << 30), 1);
+}
+
+TEST(KeepCountTest, RoundingErrorsDoNotAddAToken) {
+  for (int64_t percent = 1; percent <= 100; ++percent) {
+    const EngineOptions o = {.keep = static_cast<double>(percent) / 100, .keep_floor = 0};
+    for (int64_t visible = 1; visible <= 3000; ++visible) {
+      ASSERT_EQ(keep_count(o, visible), (percent * visible + 99) / 100)
+          << percent << " % of " << visible;
+    }
+  }
+}
+
+TEST(KeepCountTest, GrowsWithTheContextAndStaysWithinIt) {
+  for (const double keep : {1e-9, 0.013, 0.2, 0.777, 0.999999, 1.0}) {
+    for (const int32_t floor : {0, 1, 256}) {
+      const EngineOptions o = {.keep = keep, .keep_floor = floor};
+      int64_t before = 0;
+      for (int64_t visible = 1; visible <= 3000; ++visible) {
+        const int64_t count = keep_count(o, visible);
+        ASSERT_GE(count, std::max<int64_t>(before, 1));
+        ASSERT_LE(count, visible);
+        before = count;
+      }
+    }
+  }
+}
+
+TEST(ListPlanTest, SaysWhyACallIsDense) {
+  Problem p({4, 2, 10, 300, 16, 16});
+  p.set_causal(290);
+  EXPECT_EQ(plan(p, {.mode = Mode::kDense}).dense_reason, DenseReason::kRequested);
+  EXPECT_EQ(plan(p, {.keep_floor = 300}).dense_reason, DenseReason::kShort);
+  EXPECT_EQ(plan(p, {.keep_floor = 299}).dense_reason, DenseReason::kNone);
+  EXPECT_EQ(plan(p, {.keep = 1.0, .keep_floor = 0}).dense_reason, DenseReason::kShort);
+  p.set_causal(-10);
+  EXPECT_EQ(plan(p, {.keep_floor = 0}).dense_reason, DenseReason::kShort) << "nothing visible";
+}
+
+TEST(ListPlanTest, EveryReasonHasADescription) {
+  EXPECT_TRUE(describe(DenseReason::kNone).empty());
+  for (const DenseReason reason :
+       {DenseReason::kRequested, DenseReason::kShort, DenseReason::kNonFinite}) {
+    EXPECT_FALSE(describe(reason).empty());
+  }
+}
+
+/// Tiles cover all rows in order, their groups cover them, no group is too long.
+void expect_sound(const CallPlan& plan, int64_t rows, int64_t longest) {
+  int64_t next = 0;
+  for (const QueryTile& tile : plan.tiles) {
+    ASSERT_EQ(tile.rows.first, next);
+    ASSERT_GT(tile.rows.count, 0);
+    for (const RowRange& group : tile.groups) {
+      ASSERT_EQ(group.first, next);
+      ASSERT_GT(group.count, 0);
+      ASSERT_LE(group.count, longest);
+      next += group.count;
+    }
+    ASSERT_EQ(next, tile.rows.first + tile.rows.count);
+  }
+  ASSERT_EQ(next, rows);
+}
+
+TEST(ListPlanTest, RowsAreCutWithoutGapsOrOverlap) {
+  for (const int64_t rows : {1, 2, 7, 8, 9, 64, 65, 200}) {
+    for (const int32_t per_list : {1, 2, 3, 8, 63, 64}) {
+      for (const int64_t heads : {1, 7, 64, 100}) {
+        for (const bool causal : {true, false}) {
+          Problem p({heads, 1, rows, 300, 16, 16});
+          if (causal) p.set_causal(300 - rows);
+          expect_sound(plan(p, {.keep_floor = 0, .rows_per_list = per_list}), rows, per_list);
+          expect_sound(plan(p, {.mode = Mode::kDense, .rows_per_list = per_list}), rows, rows);
+        }
+      }
+    }
+  }
+}
+
+TEST(ListPlanTest, GroupsAreFullWithinOneSequence) {
+  Problem p({2, 1, 37, 300, 16, 16});
+  p.set_causal(263);
+  const CallPlan result = plan(p, {.keep_floor = 0, .rows_per_list = 8});
+  int64_t groups = 0;
+  for (const QueryTile& tile : result.tiles) groups += std::ssize(tile.groups);
+  EXPECT_EQ(groups, 5);  // 4 × 8 + 5
+}
+
+TEST(ListPlanTest, NoGroupCrossesASequence) {
+  for (const int32_t per_list : {2, 3, 8, 64}) {
+    Problem p({2, 1, 22, 300, 16, 16});
+    test::set_interleaved(p);  // rows 0 … 10 and 11 … 21
+    const CallPlan result = plan(p, {.keep_floor = 0, .rows_per_list = per_list});
+    expect_sound(result, 22, per_list);
+    for (const QueryTile& tile : result.tiles) {
+      for (const RowRange& group : tile.groups) {
+        EXPECT_FALSE(group.first < 11 && group.first + group.count > 11) << per_list;
+      }
+    }
+  }
+}
+
+TEST(ListPlanTest, NoRowsNoTiles) {
+  Problem p({2, 1, 0, 300, 16, 16});
+  EXPECT_TRUE(plan(p, {.keep_floor = 0}).tiles.empty());
+}
+
+}  // namespace
+}  // namespace shadowattn

@@ -1,0 +1,163 @@
+// No memory must come back as kOutOfMemory, at whatever allocation it happens. This file replaces
+// operator new for the whole test program; sanitizers bring their own, so there it does nothing.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "engine_problem.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SHADOWATTN_TEST_ALLOCATIONS 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SHADOWATTN_TEST_ALLOCATIONS 0
+#endif
+#endif
+#ifndef SHADOWATTN_TEST_ALLOCATIONS
+#define SHADOWATTN_TEST_ALLOCATIONS 1
+#endif
+
+#if SHADOWATTN_TEST_ALLOCATIONS
+
+namespace {
+
+/// Allocations until one fails; negative: none does.
+std::atomic<int64_t> allocations_left{-1};
+
+bool fails() {
+  return allocations_left.load(std::memory_order_relaxed) >= 0 &&
+         allocations_left.fetch_sub(1, std::memory_order_relaxed) == 0;
+}
+
+void* allocate(size_t size, size_t alignment) {
+  const size_t rounded = (std::max<size_t>(size, 1) + alignment - 1) / alignment * alignment;
+  if (rounded < size || fails()) throw std::bad_alloc();
+  void* p = alignment <= alignof(std::max_align_t) ? std::malloc(rounded)
+                                                   : std::aligned_alloc(alignment, rounded);
+  if (p == nullptr) throw std::bad_alloc();
+  return p;
+}
+
+}  // namespace
+
+void* operator new(size_t size) { return allocate(size, alignof(std::max_align_t)); }
+void* operator new(size_t size, std::align_val_t alignment) {
+  return allocate(size, static_cast<size_t>(alignment));
+}
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete(void* p, size_t) noexcept { std::free(p); }
+void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
+void operator delete(void* p, size_t, std::align_val_t) noexcept { std::free(p); }
+
+#endif
+
+namespace shadowattn {
+namespace {
+
+class OutOfMemoryTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (SHADOWATTN_TEST_ALLOCATIONS == 0) {
+      GTEST_SKIP() << "sanitizers stop the program where memory runs out";
+    }
+  }
+};
+
+#if SHADOWATTN_TEST_ALLOCATIONS
+
+TEST_F(OutOfMemoryTest, EveryAllocationOfCreateMayFail) {
+  const EngineOptions options = {.threads = 3, .isa = "scalar"};
+  bool done = false;
+  int64_t failures = 0;
+  for (int64_t n = 0; !done; ++n) {
+    ASSERT_LT(n, 1000);
+    allocations_left = n;
+    const Result<Engine> engine = Engine::create(options);
+    done = allocations_left >= 0;  // fewer than n allocations: none failed
+    allocations_left = -1;
+    if (engine.ok()) continue;
+    ++failures;
+    EXPECT_EQ(engine.status().code(), StatusCode::kOutOfMemory) << n;
+    EXPECT_FALSE(engine.status().message().empty());
+  }
+  EXPECT_GT(failures, 0);
+}
+
+TEST_F(OutOfMemoryTest, EveryAllocationOfACallMayFail) {
+  test::Problem p({4, 2, 20, 200, 64, 64, ElementType::kF16});
+  test::set_interleaved(p);
+  for (const Mode mode : {Mode::kDense, Mode::kShadow}) {
+    const EngineOptions options = {.mode = mode, .keep_floor = 0, .threads = 2};
+    Engine reference = test::make_engine(options);
+    test::attend(reference, p);
+    const std::vector<uint32_t> expected = test::bits(p);
+    bool done = false;
+    int64_t failures = 0;
+    for (int64_t n = 0; !done; ++n) {
+      ASSERT_LT(n, 1000);
+      Engine engine = test::make_engine(options);
+      allocations_left = n;
+      const Status status = engine.attend(p.call);
+      done = allocations_left >= 0;
+      allocations_left = -1;
+      if (!status.ok()) {
+        ++failures;
+        EXPECT_EQ(status.code(), StatusCode::kOutOfMemory) << n;
+        EXPECT_FALSE(status.message().empty());
+      }
+      test::attend(engine, p);  // the engine is as good as new
+      EXPECT_EQ(test::bits(p), expected) << n;
+    }
+    EXPECT_GT(failures, 3);
+  }
+}
+
+TEST_F(OutOfMemoryTest, ASecondCallOfTheSameSizeAllocatesLittle) {
+  // Scratch memory stays: what remains does not grow with the number of keys.
+  const auto allocations = [](int64_t keys) {
+    test::Problem p({2, 1, 8, keys, 64, 64, ElementType::kF16});
+    Engine engine = test::make_engine({.keep_floor = 0});
+    test::attend(engine, p);
+    allocations_left = int64_t{1} << 40;
+    EXPECT_TRUE(engine.attend(p.call).ok());
+    const int64_t count = (int64_t{1} << 40) - allocations_left;
+    allocations_left = -1;
+    return count;
+  };
+  EXPECT_EQ(allocations(200), allocations(5000));
+}
+
+TEST_F(OutOfMemoryTest, SizesBeyondAnyMemory) {
+  // Views of one row, repeated by strides of zero: valid, but scratch memory cannot be had.
+  std::vector<float> row(256, 0.5F);
+  std::vector<float> out(256);
+  constexpr int64_t kHeads = 65536;
+  constexpr int64_t kRows = (int64_t{1} << 30) - 1;
+  AttentionCall call;
+  call.query = {row.data(), ElementType::kF32, kHeads, 1, 256, 0, 0};
+  call.key = {row.data(), ElementType::kF32, kHeads, kRows, 256, 0, 0};
+  call.value = call.key;
+  call.output = {out.data(), kHeads, 1, 256, 0, 0};
+  Engine engine = test::make_engine({});
+  Status status = engine.attend(call);
+  EXPECT_EQ(status.code(), StatusCode::kOutOfMemory) << status.message();
+
+  // A mask per head: what is known of 2^46 rows.
+  call.query.rows = call.output.rows = kRows;
+  call.key.rows = call.value.rows = 1;
+  call.mask.kind = MaskKind::kAdditive;
+  call.mask.additive = {row.data(), ElementType::kF32, kHeads, kRows, 1, 0, 0};
+  status = engine.attend(call);
+  EXPECT_EQ(status.code(), StatusCode::kOutOfMemory) << status.message();
+}
+
+#else
+
+TEST_F(OutOfMemoryTest, NotUnderSanitizers) {}
+
+#endif
+
+}  // namespace
+}  // namespace shadowattn

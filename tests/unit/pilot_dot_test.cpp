@@ -1,0 +1,226 @@
+#include "kernels/pilot_dot/pilot_dot.h"
+
+#include <gtest/gtest.h>
+
+#include "kernel_param.h"
+#include "reference.h"
+
+namespace shadowattn {
+namespace {
+
+enum class Values { kRandom, kAllLargest, kAlternating, kZero };
+
+struct PilotCase {
+  std::string label;
+  int64_t rows;
+  int64_t keys;
+  int64_t dim;
+  Values values = Values::kRandom;
+};
+
+std::vector<PilotCase> pilot_cases() {
+  std::vector<PilotCase> cases = {
+      {"1x1x16", 1, 1, 16},
+      {"1x16x256", 1, 16, 256},
+      {"3x15x64", 3, 15, 64},
+      {"7x33x128", 7, 33, 128},
+      {"8x48x80", 8, 48, 80},
+      {"9x31x240", 9, 31, 240},
+      {"17x100x48", 17, 100, 48},
+      {"64x257x64", 64, 257, 64},
+      {"5x32x256_all_127", 5, 32, 256, Values::kAllLargest},
+      {"6x17x256_plus_minus_127", 6, 17, 256, Values::kAlternating},
+      {"2x20x32_zero", 2, 20, 32, Values::kZero},
+  };
+  for (int64_t rows = 1; rows <= 12; ++rows) {  // every remainder of every kernel's row step
+    cases.push_back({"rows" + std::to_string(rows) + "_40x32", rows, 40, 32});
+  }
+  return cases;
+}
+
+int8_t value(Values values, test::Random& random, int64_t row, int64_t d) {
+  switch (values) {
+    case Values::kRandom:
+      return static_cast<int8_t>(random.integer(-127, 127));
+    case Values::kAllLargest:
+      return row % 2 == 0 ? 127 : -127;
+    case Values::kAlternating:
+      return (row + d) % 2 == 0 ? 127 : -127;
+    case Values::kZero:
+      break;
+  }
+  return 0;
+}
+
+std::vector<int8_t> matrix(Values values, test::Random& random, int64_t rows, int64_t dim) {
+  std::vector<int8_t> m;
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t d = 0; d < dim; ++d) m.push_back(value(values, random, r, d));
+  }
+  return m;
+}
+
+/// Inputs of one tile, and its scores by the formula. Scores may fill the whole 16-bit range.
+struct Problem {
+  Problem(const PilotCase& c, uint64_t seed, double overshoot = 1.0)
+      : rows(c.rows), keys(c.keys), dim(c.dim) {
+    test::Random random(seed);
+    q = matrix(c.values, random, rows, dim);
+    k = matrix(c.values, random, keys, dim);
+    blocks = (keys + kPilotKeyBlock - 1) / kPilotKeyBlock;
+    for (int64_t j = 0; j < blocks * kPilotKeyBlock; ++j) {
+      key_factor.push_back(j % 7 == 3 ? 1.0F : static_cast<float>(random.uniform()));
+    }
+    for (int64_t r = 0; r < rows; ++r) {
+      const double sign = r % 3 == 2 ? -1.0 : 1.0;  // a negative softmax scale
+      const double largest = static_cast<double>(dim) * 127.0 * 127.0;
+      row_factor.push_back(static_cast<float>(sign * overshoot * 32766.0 / largest *
+                                              (r % 2 == 0 ? 1.0 : random.uniform())));
+    }
+  }
+
+  int16_t expected(int64_t r, int64_t j) const {
+    if (j >= keys) return 0;
+    return test::reference_score(q.data() + r * dim, k.data() + j * dim, dim,
+                                 key_factor[static_cast<size_t>(j)],
+                                 row_factor[static_cast<size_t>(r)]);
+  }
+
+  int64_t rows;
+  int64_t keys;
+  int64_t dim;
+  int64_t blocks = 0;
+  std::vector<int8_t> q;
+  std::vector<int8_t> k;
+  std::vector<float> key_factor;
+  std::vector<float> row_factor;
+};
+
+/// [rows][stride], gaps untouched. `offset` misaligns every packed operand and the scores.
+std::vector<int16_t> run(const PilotDotKernel& kernel, const Problem& p, int64_t stride,
+                         size_t offset) {
+  constexpr int16_t kUntouched = 12345;
+  const auto key_bytes = static_cast<size_t>(p.blocks * kernel.key_block_bytes(p.dim));
+  const auto query_bytes = static_cast<size_t>(p.rows * kernel.query_row_bytes(p.dim));
+  std::vector<int8_t> keys(key_bytes + 4 * offset, 77);  // 4 bytes: packed words may be int32
+  std::vector<int8_t> queries(query_bytes + 4 * offset, 77);
+  std::vector<float> key_factor(offset, 0.0F);
+  key_factor.insert(key_factor.end(), p.key_factor.begin(), p.key_factor.end());
+  std::vector<int16_t> scores(static_cast<size_t>(p.rows * stride) + offset, kUntouched);
+
+  kernel.pack_keys(p.k.data(), p.keys, p.dim, keys.data() + 4 * offset);
+  kernel.pack_queries(p.q.data(), p.rows, p.dim, queries.data() + 4 * offset);
+  PilotTile tile;
+  tile.queries = queries.data() + 4 * offset;
+  tile.rows = p.rows;
+  tile.keys = keys.data() + 4 * offset;
+  tile.key_blocks = p.blocks;
+  tile.dim = p.dim;
+  tile.key_factor = key_factor.data() + offset;
+  tile.row_factor = p.row_factor.data();
+  tile.scores = scores.data() + offset;
+  tile.stride = stride;
+  kernel.scores(tile);
+  scores.erase(scores.begin(), scores.begin() + static_cast<std::ptrdiff_t>(offset));
+  for (int64_t r = 0; r < p.rows; ++r) {
+    for (int64_t j = p.blocks * kPilotKeyBlock; j < stride; ++j) {
+      EXPECT_EQ(scores[static_cast<size_t>(r * stride + j)], kUntouched) << "row " << r;
+    }
+  }
+  return scores;
+}
+
+void expect_reference(const PilotDotKernel& kernel, const Problem& p, int64_t stride,
+                      size_t offset) {
+  const std::vector<int16_t> got = run(kernel, p, stride, offset);
+  for (int64_t r = 0; r < p.rows; ++r) {
+    for (int64_t j = 0; j < p.blocks * kPilotKeyBlock; ++j) {
+      ASSERT_EQ(got[static_cast<size_t>(r * stride + j)], p.expected(r, j))
+          << "row " << r << " key " << j;
+    }
+  }
+}
+
+class PilotDotCaseTest
+    : public testing::TestWithParam<test::KernelParam<PilotDotKernel, PilotCase>> {};
+
+TEST_P(PilotDotCaseTest, MatchesReference) {
+  const PilotDotKernel& kernel = GetParam().kernel;
+  SHADOWATTN_SKIP_UNLESS_RUNS_HERE(kernel);
+  const Problem p(GetParam().data, 1);
+  const int64_t width = p.blocks * kPilotKeyBlock;
+  expect_reference(kernel, p, width, 0);
+  expect_reference(kernel, p, width + 5, 1);
+}
+
+TEST_P(PilotDotCaseTest, ClampsWhatDoesNotFit) {
+  const PilotDotKernel& kernel = GetParam().kernel;
+  SHADOWATTN_SKIP_UNLESS_RUNS_HERE(kernel);
+  for (const double overshoot : {1.00004, 1.5, 1000.0}) {
+    const Problem p(GetParam().data, 2, overshoot);
+    expect_reference(kernel, p, p.blocks * kPilotKeyBlock, 0);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, PilotDotCaseTest,
+                         testing::ValuesIn(test::cross(pilot_dot_kernels(), pilot_cases())),
+                         test::param_label<PilotDotCaseTest::ParamType>);
+
+class PilotDotTest : public testing::TestWithParam<PilotDotKernel> {};
+
+TEST_P(PilotDotTest, HalvesGoToEven) {
+  SHADOWATTN_SKIP_UNLESS_RUNS_HERE(GetParam());
+  Problem p({"", 1, 32, 16}, 1);
+  std::fill(p.q.begin(), p.q.end(), static_cast<int8_t>(0));
+  std::fill(p.k.begin(), p.k.end(), static_cast<int8_t>(0));
+  p.q[0] = 1;
+  for (int64_t j = 0; j < 32; ++j) p.k[static_cast<size_t>(j * 16)] = static_cast<int8_t>(j - 16);
+  std::fill(p.key_factor.begin(), p.key_factor.end(), 0.5F);
+  p.row_factor[0] = 1.0F;
+  const std::vector<int16_t> got = run(GetParam(), p, 32, 0);
+  EXPECT_EQ(got[17], 0);   // 0.5
+  EXPECT_EQ(got[19], 2);   // 1.5
+  EXPECT_EQ(got[15], 0);   // -0.5
+  EXPECT_EQ(got[13], -2);  // -1.5
+  expect_reference(GetParam(), p, 32, 0);
+}
+
+TEST_P(PilotDotTest, ZeroFactorsGiveZero) {
+  SHADOWATTN_SKIP_UNLESS_RUNS_HERE(GetParam());
+  Problem p({"", 3, 20, 64}, 4);
+  std::fill(p.key_factor.begin(), p.key_factor.end(), 0.0F);
+  for (const int16_t score : run(GetParam(), p, 32, 0)) EXPECT_EQ(score, 0);
+}
+
+TEST_P(PilotDotTest, NothingToDo) {
+  SHADOWATTN_SKIP_UNLESS_RUNS_HERE(GetParam());
+  PilotTile tile;
+  tile.dim = 64;
+  GetParam().scores(tile);
+  const int8_t none = 0;
+  int8_t untouched = 1;
+  GetParam().pack_keys(&none, 0, 64, &untouched);
+  GetParam().pack_queries(&none, 0, 64, &untouched);
+  EXPECT_EQ(untouched, 1);
+}
+
+TEST_P(PilotDotTest, KeysMayBePackedInPieces) {
+  // As the engine does: chunks of whole blocks, by different threads.
+  SHADOWATTN_SKIP_UNLESS_RUNS_HERE(GetParam());
+  const PilotDotKernel& kernel = GetParam();
+  const Problem p({"", 1, 75, 48}, 6);
+  const auto bytes = static_cast<size_t>(p.blocks * kernel.key_block_bytes(p.dim));
+  std::vector<int8_t> whole(bytes, 1);
+  std::vector<int8_t> pieces(bytes, 2);
+  kernel.pack_keys(p.k.data(), p.keys, p.dim, whole.data());
+  kernel.pack_keys(p.k.data() + 32 * p.dim, p.keys - 32, p.dim,
+                   pieces.data() + 2 * kernel.key_block_bytes(p.dim));
+  kernel.pack_keys(p.k.data(), 32, p.dim, pieces.data());
+  EXPECT_EQ(whole, pieces);
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, PilotDotTest, testing::ValuesIn(pilot_dot_kernels()),
+                         test::kernel_name<PilotDotKernel>);
+
+}  // namespace
+}  // namespace shadowattn
