@@ -6,14 +6,17 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 CMAKE_ARGS ?=
 export JOBS CMAKE_ARGS
 
+AVX512_TESTS ?= *avx512*
+
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-asan test-tsan bench format tidy clean distclean
+.PHONY: help build demo test test-asan test-tsan test-avx512 bench format tidy clean distclean
 .NOTPARALLEL:
 
 help:
 	@echo "make demo       build, then read a long text with dense and with shadow attention, side by side"
 	@echo "make test       all tests: release, then the unit tests under the sanitizers"
 	@echo "make build      build into build/bin and build/lib"
+	@echo "make test-avx512  the AVX-512 kernels' tests in an emulator, for machines without AVX-512"
 	@echo "make bench      build, then run the kernel benchmarks"
 	@echo "make test-asan  unit tests under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make test-tsan  unit tests under ThreadSanitizer"
@@ -41,6 +44,10 @@ test-asan:
 test-tsan:
 	@scripts/install-deps build
 	@scripts/test tsan
+
+test-avx512: build
+	cmake --build build --target shadowattn_unit_tests_static
+	scripts/run-emulated-avx512 build/bin/shadowattn_unit_tests_static '--gtest_filter=$(AVX512_TESTS)'
 
 bench: build
 	@set -e; ran=0; for program in build/bin/*_bench; do \
