@@ -122,10 +122,7 @@ void ListAttender::row_block(const AttentionCall& call, const Visibility& visibi
   row.key = source(call.key, kv_head);
   row.value = source(call.value, kv_head);
   row.index = run.keys;
-  if (run.keys != nullptr) {
-    row.next_index = run.keys + run.count;
-    row.next_keys = std::min(run.following, run.count);
-  } else {
+  if (run.keys == nullptr) {
     std::iota(consecutive, consecutive + run.count, static_cast<int32_t>(run.first));
     row.index = consecutive;
   }
@@ -177,7 +174,7 @@ int64_t ListAttender::attend(const AttentionCall& call, const Visibility& visibi
   const bool by_row = rows.count() <= kRowPathLimit;
   for (int64_t first = 0; first < list.count; first += kAttendBlock) {
     const int64_t count = std::min(kAttendBlock, list.count - first);
-    const KeyRun run{list.keys + first, 0, count, list.count - first - count};
+    const KeyRun run{list.keys + first, 0, count};
     if (by_row) {
       row_block(call, visibility, kv_head, rows, run, kernel);
     } else {
@@ -202,7 +199,7 @@ int64_t ListAttender::attend_all(const AttentionCall& call, const Visibility& vi
   }
   const bool by_row = rows.count() <= kRowPathLimit;
   for (int64_t first = begin; first < end; first += kAttendBlock) {
-    const KeyRun run{nullptr, first, std::min(kAttendBlock, end - first), 0};
+    const KeyRun run{nullptr, first, std::min(kAttendBlock, end - first)};
     if (by_row) {
       row_block(call, visibility, kv_head, rows, run, kernel);
     } else {

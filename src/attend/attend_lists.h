@@ -33,7 +33,6 @@ class ListAttender {
     const int32_t* keys = nullptr;
     int64_t first = 0;
     int64_t count = 0;
-    int64_t following = 0;  // keys after these in the same array
   };
 
   void start(const AttentionCall& call, const ListRows& rows, const AttendKernel& kernel);

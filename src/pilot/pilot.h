@@ -107,12 +107,12 @@ class TileEstimate {
             const KeyEstimate& keys);
 
   int64_t stride_ = 0;
-  ScratchBuffer<int8_t> quantised_;   // [rows][dim]
-  ScratchBuffer<std::byte> packed_;   // packed query rows
-  ScratchBuffer<float> query_scale_;  // [rows]
-  ScratchBuffer<float> row_factor_;   // [rows]
+  ScratchBuffer<int8_t> quantised_;        // [rows][dim]
+  ScratchBuffer<std::byte> packed_;        // packed query rows
+  ScratchBuffer<float> query_scale_;       // [rows]
+  ScratchBuffer<float> row_factor_;        // [rows]
   ScratchBuffer<double> units_per_logit_;  // [rows]
-  ScratchBuffer<int16_t> scores_;     // [rows][stride]
+  ScratchBuffer<int16_t> scores_;          // [rows][stride]
 };
 
 }  // namespace shadowattn

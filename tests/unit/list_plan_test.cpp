@@ -9,11 +9,13 @@ namespace {
 
 using test::Problem;
 
-CallPlan plan(const Problem& p, const EngineOptions& options) {
+CallPlan plan(const AttentionCall& call, const EngineOptions& options) {
   const std::unique_ptr<Executor> executor = make_thread_pool(1);
-  const Visibility visibility(p.call, *executor);
-  return plan_call(options, visibility, p.shape.heads / p.shape.kv_heads);
+  const Visibility visibility(call, *executor);
+  return plan_call(options, visibility, call.query.heads / call.key.heads);
 }
+
+CallPlan plan(const Problem& p, const EngineOptions& options) { return plan(p.call, options); }
 
 TEST(KeepCountTest, IsTheClampedCeiling) {
   EngineOptions o = {.keep = 0.2, .keep_floor = 0};
@@ -99,10 +101,15 @@ TEST(ListPlanTest, RowsAreCutWithoutGapsOrOverlap) {
     for (const int32_t per_list : {1, 2, 3, 8, 63, 64}) {
       for (const int64_t heads : {1, 7, 64, 100}) {
         for (const bool causal : {true, false}) {
-          Problem p({heads, 1, rows, 300, 16, 16});
-          if (causal) p.set_causal(300 - rows);
-          expect_sound(plan(p, {.keep_floor = 0, .rows_per_list = per_list}), rows, per_list);
-          expect_sound(plan(p, {.mode = Mode::kDense, .rows_per_list = per_list}), rows, rows);
+          AttentionCall call;  // these masks are read off the shapes: no data needed
+          call.query.heads = heads;
+          call.query.rows = rows;
+          call.key.heads = 1;
+          call.key.rows = 300;
+          call.mask.kind = causal ? MaskKind::kCausal : MaskKind::kNone;
+          call.mask.causal_offset = 300 - rows;
+          expect_sound(plan(call, {.keep_floor = 0, .rows_per_list = per_list}), rows, per_list);
+          expect_sound(plan(call, {.mode = Mode::kDense, .rows_per_list = per_list}), rows, rows);
         }
       }
     }

@@ -10,8 +10,8 @@
 // neither its key nor its value reaches the result, whatever they hold. Blocks may come in any
 // order; the result depends on the order and on the kernel, within rounding.
 //
-// exp: argument reduction by ln 2 and a polynomial of degree 6. Relative error for arguments down to
-// -87.3, over every float: 4.26 · 2^-24 without fused multiply-add, 3.88 · 2^-24 with it; below
+// exp: argument reduction by ln 2 and a polynomial of degree 6. Relative error for arguments down
+// to -87.3, over every float: 4.26 · 2^-24 without fused multiply-add, 3.88 · 2^-24 with it; below
 // -87.3 the result is 0 (tests/unit/attend_test.cpp measures it).
 //
 // Two shapes of work: `tile_block` for several rows over one gathered block (lanes run over rows,
@@ -62,9 +62,6 @@ struct AttendRow {
   RowSource key;
   RowSource value;
   const int32_t* index = nullptr;  ///< [keys] rows of key and value
-  /// [next_keys ≤ keys] rows that the following call will read, or null: fetched into the cache.
-  const int32_t* next_index = nullptr;
-  int64_t next_keys = 0;
   const float* bias = nullptr;     ///< [keys] or null
   int64_t keys = 0;                ///< 1 … kAttendBlock
   int64_t dim = 0;                 ///< multiple of 16

@@ -19,10 +19,7 @@ void row_logits(const AttendRow& a, float* logits) {
   int64_t j = 0;
   for (; j + 4 <= a.keys; j += 4) {
     const Element* k[4];
-    for (int i = 0; i < 4; ++i) {
-      k[i] = source_row<Element>(a.key, a.index[j + i]);
-      prefetch_row(a.value, a.index[j + i], a.value_dim);
-    }
+    for (int i = 0; i < 4; ++i) k[i] = source_row<Element>(a.key, a.index[j + i]);
     Vec acc[4] = {Simd::zero(), Simd::zero(), Simd::zero(), Simd::zero()};
     for (int64_t d = 0; d < a.dim; d += Simd::kLanes) {
       const Vec q = Simd::load(a.query + d);
@@ -49,7 +46,6 @@ void row_output(const AttendRow& a, const float* weights, float rescale, int64_t
     acc[v] = Simd::mul(Simd::load(a.out + d + v * Simd::kLanes), Simd::set1(rescale));
   }
   for (int64_t j = 0; j < a.keys; ++j) {
-    if (d == 0 && j < a.next_keys) prefetch_row(a.key, a.next_index[j], a.dim);
     if (a.bias != nullptr && a.bias[j] == kMinusInfinity) continue;  // 0 · NaN would be NaN
     const Element* value = source_row<Element>(a.value, a.index[j]) + d;
     const Vec weight = Simd::set1(weights[j]);

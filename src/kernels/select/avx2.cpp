@@ -97,8 +97,8 @@ int64_t select_exp_sum_avx2(const int16_t* scores, int16_t row_max, int64_t n, f
     const int64_t end = n - first < kChunk ? n : first + kChunk;
     __m256i sum = _mm256_setzero_si256();
     for (int64_t j = first; j < end; j += 8) {
-      const __m256i s = _mm256_cvtepi16_epi32(
-          _mm_loadu_si128(reinterpret_cast<const __m128i*>(scores + j)));
+      const __m256i s =
+          _mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(scores + j)));
       const __m256 x = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(s, maximum)), per_unit);
       const __m256 biased = _mm256_mul_ps(
           _mm256_max_ps(_mm256_add_ps(x, bias), _mm256_setzero_ps()), _mm256_set1_ps(0x1p23F));
@@ -106,9 +106,8 @@ int64_t select_exp_sum_avx2(const int16_t* scores, int16_t row_max, int64_t n, f
       const __m256i term = _mm256_cvtps_epi32(_mm256_mul_ps(power, one));
       sum = _mm256_add_epi32(sum, _mm256_andnot_si256(_mm256_cmpeq_epi32(s, hidden), term));
     }
-    const __m256i wide =
-        _mm256_add_epi64(_mm256_cvtepi32_epi64(_mm256_castsi256_si128(sum)),
-                         _mm256_cvtepi32_epi64(_mm256_extracti128_si256(sum, 1)));
+    const __m256i wide = _mm256_add_epi64(_mm256_cvtepi32_epi64(_mm256_castsi256_si128(sum)),
+                                          _mm256_cvtepi32_epi64(_mm256_extracti128_si256(sum, 1)));
     const __m128i pair =
         _mm_add_epi64(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
     total += _mm_cvtsi128_si64(pair) + _mm_extract_epi64(pair, 1);

@@ -70,8 +70,8 @@ int64_t select_exp_sum_avx512(const int16_t* scores, int16_t row_max, int64_t n,
     const int64_t end = n - first < kChunk ? n : first + kChunk;
     __m512i sum = _mm512_setzero_si512();
     for (int64_t j = first; j < end; j += 16) {
-      const __m512i s = _mm512_cvtepi16_epi32(
-          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(scores + j)));
+      const __m512i s =
+          _mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(scores + j)));
       const __m512 x = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(s, maximum)), per_unit);
       const __m512 biased = _mm512_mul_ps(
           _mm512_max_ps(_mm512_add_ps(x, bias), _mm512_setzero_ps()), _mm512_set1_ps(0x1p23F));
