@@ -46,7 +46,7 @@ struct EngineOptions {
 
   int threads = 1;  ///< 1 … 1024; ignored when an executor is given
   /// Level to force ("scalar", "avx2", …); empty: the best of this machine.
-  std::string isa;
+  std::string isa{};
 };
 
 /// Why a call, or a part of it, was computed densely.
@@ -67,10 +67,11 @@ struct CallReport {
   int64_t heads = 0;                              ///< H
   int64_t keys = 0;                               ///< n_kv
   int64_t lists = 0;                              ///< token lists made
-  int64_t visible_pairs = 0;   ///< (head, row, key) triples that the mask lets through
-  int64_t kept_pairs = 0;      ///< of these, attended to
-  int64_t nonfinite_rows = 0;  ///< rows computed densely because a query was NaN or infinite
-  int64_t pilot_ns = 0;        ///< quantising included
+  int64_t visible_pairs = 0;  ///< (head, row, key) triples that the mask lets through
+  int64_t kept_pairs = 0;     ///< of these, attended to
+  /// Query rows × KV heads computed densely because their tile held a NaN or an infinity.
+  int64_t nonfinite_rows = 0;
+  int64_t pilot_ns = 0;  ///< quantising included
   int64_t select_ns = 0;
   int64_t attend_ns = 0;
   int64_t wall_ns = 0;  ///< of the whole call, as the caller sees it

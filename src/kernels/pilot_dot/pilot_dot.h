@@ -4,8 +4,9 @@
 //   score[r][j] = round_to_nearest_even((float(acc) · key_factor[j]) · row_factor[r])
 //
 // clamped to [-32767, 32767]; -32768 is kept free for "hidden" (kHiddenScore, select.h). The caller
-// chooses the factors so that scores fit. float(acc) is exact (below 2^24) and the two products
-// are rounded in this order, so every kernel gives the same bits.
+// chooses the factors so that scores fit (products of 2^31 and more are outside the contract).
+// float(acc) is exact (below 2^24) and the two products are rounded in this order, so every kernel
+// gives the same bits.
 //
 // Operands are packed once and reused: keys per call, queries per tile. Each kernel has its own
 // packed layout. Keys come in blocks of kPilotKeyBlock; pack_keys pads the last one with zero
