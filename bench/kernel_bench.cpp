@@ -97,6 +97,35 @@ void bench_pilot_dot(benchmark::State& state, const PilotDotKernel& kernel) {
   count_pairs(state, kRows * kKeys);
 }
 
+void bench_pilot_ranks(benchmark::State& state, const PilotDotKernel& kernel) {
+  const auto q = random_bytes(kRows * kDim);
+  const auto k = random_bytes(kKeys * kDim);
+  std::vector<char> queries(static_cast<size_t>(kRows * kernel.query_row_bytes(kDim)));
+  std::vector<char> keys(
+      static_cast<size_t>(kKeys / kPilotKeyBlock * kernel.key_block_bytes(kDim)));
+  kernel.pack_queries(q.data(), kRows, kDim, queries.data());
+  kernel.pack_keys(k.data(), kKeys, kDim, keys.data());
+  const std::vector<float> factor(static_cast<size_t>(kKeys), 1.0F);
+  const std::vector<float> slope(static_cast<size_t>(kRows), 1e-5F * 0x1p23F);
+  const std::vector<float> offset(static_cast<size_t>(kRows), 115.0F * 0x1p23F);
+  std::vector<int16_t> rank(static_cast<size_t>(kKeys));
+  PilotRank list;
+  list.queries = queries.data();
+  list.rows = kRows;
+  list.keys = keys.data();
+  list.key_blocks = kKeys / kPilotKeyBlock;
+  list.dim = kDim;
+  list.key_factor = factor.data();
+  list.slope = slope.data();
+  list.offset = offset.data();
+  list.rank = rank.data();
+  for (auto _ : state) {
+    kernel.ranks(list);
+    benchmark::ClobberMemory();
+  }
+  count_pairs(state, kRows * kKeys);
+}
+
 void bench_merge(benchmark::State& state, const SelectKernel& kernel) {
   const auto scores = random_scores(kKeys);
   std::vector<int16_t> importance(scores.size(), kHiddenScore);
@@ -187,6 +216,7 @@ void add(const char* what, const std::vector<Kernel>& kernels,
 const bool registered = [] {
   add("quantize", quantize_kernels(), bench_quantize);
   add("pilot_dot", pilot_dot_kernels(), bench_pilot_dot);
+  add("pilot_ranks", pilot_dot_kernels(), bench_pilot_ranks);
   add("select_merge", select_kernels(), bench_merge);
   add("select_top_k", select_kernels(), bench_top_k);
   add("attend_tile_block", attend_kernels(), bench_tile_block);

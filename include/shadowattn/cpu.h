@@ -17,6 +17,7 @@ enum class CpuFeature : uint32_t {
   kF16c = 1U << 2,        ///< f16 conversions
   kAvx512 = 1U << 3,      ///< AVX-512 F, BW, DQ and VL
   kAvx512Vnni = 1U << 4,  ///< AVX-512 VNNI
+  kAvx512Bf16 = 1U << 5,  ///< AVX-512 BF16
 };
 
 /// A set of CpuFeature bits. Kernels are chosen by such a set, never by a global, so that tests
@@ -50,6 +51,7 @@ constexpr CpuFeatures operator|(CpuFeature a, CpuFeature b) {
 inline constexpr CpuFeatures kAvx2Level = CpuFeature::kAvx2 | CpuFeature::kFma | CpuFeature::kF16c;
 inline constexpr CpuFeatures kAvx512Level = kAvx2Level | CpuFeature::kAvx512;
 inline constexpr CpuFeatures kAvx512VnniLevel = kAvx512Level | CpuFeature::kAvx512Vnni;
+inline constexpr CpuFeatures kAvx512Bf16Level = kAvx512VnniLevel | CpuFeature::kAvx512Bf16;
 
 /// What the processor and the operating system offer. Reads cpuid; cheap.
 CpuFeatures detect_cpu_features();
@@ -57,7 +59,8 @@ CpuFeatures detect_cpu_features();
 /// Names of the set's members, e.g. "avx2 fma f16c"; "none" when empty.
 std::string to_string(CpuFeatures features);
 
-/// A named level that limits what may be used: "scalar", "avx2", "avx512", "avx512vnni".
+/// A named level that limits what may be used: "scalar", "avx2", "avx512", "avx512vnni",
+/// "avx512bf16".
 struct IsaLevel {
   std::string_view name;
   CpuFeatures features;
@@ -72,12 +75,13 @@ Result<CpuFeatures> resolve_isa(std::string_view isa);
 
 /// A kernel of this build, for listings.
 struct KernelInfo {
-  std::string_view family;  ///< "quantize", "pilot_dot", "select", "attend"
+  std::string_view family;  ///< "quantize", "pilot_dot", "select", "attend", "attend16"
   std::string_view name;    ///< "avx2"
   CpuFeatures needs;
 };
 
-/// Every kernel built, by family, best first. The first whose needs are covered is the one used.
+/// Every kernel built, by family, best first. The first whose needs are covered is the one used;
+/// attend16 alone may have none.
 std::vector<KernelInfo> list_kernels();
 
 }  // namespace shadowattn

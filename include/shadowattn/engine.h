@@ -28,6 +28,13 @@ enum class Mode {
   kShadow,  ///< pilot, select, attend
 };
 
+/// Arithmetic of exact attention. Scores for the choice of tokens are INT8 either way.
+enum class Precision {
+  kF32,   ///< f32 operands and sums
+  kFast,  ///< INT16 queries and keys, BF16 weights and values, f32 sums where the processor
+          ///< multiplies these faster (kernels/attend16/attend16.h states the error); else f32
+};
+
 /// How many tokens a list keeps: clamp(ceil(keep · visible), keep_floor, visible), where visible
 /// is the number of keys that the rows of the list may see. The first `sink` and the last `recent`
 /// visible tokens and each row's own token are always in, and count as kept.
@@ -44,6 +51,8 @@ struct EngineOptions {
   /// The query heads of one KV head share the list too.
   bool share_heads = true;
 
+  Precision precision = Precision::kFast;
+
   int threads = 1;  ///< 1 … 1024; ignored when an executor is given
   /// Level to force ("scalar", "avx2", …); empty: the best of this machine.
   std::string isa{};
@@ -54,7 +63,7 @@ enum class DenseReason {
   kNone,       ///< it was not
   kRequested,  ///< Mode::kDense
   kShort,      ///< the visible context is no longer than what would be kept
-  kNonFinite,  ///< NaN or infinity in queries or keys: no estimate can be trusted
+  kNonFinite,  ///< NaN or infinity in the keys of every head: no estimate can be trusted
 };
 
 /// "requested", "context shorter than keep_floor", …: for reports.
@@ -69,12 +78,13 @@ struct CallReport {
   int64_t lists = 0;                              ///< token lists made
   int64_t visible_pairs = 0;  ///< (head, row, key) triples that the mask lets through
   int64_t kept_pairs = 0;     ///< of these, attended to
-  /// Query rows × KV heads computed densely because their tile held a NaN or an infinity.
+  /// Query rows × KV heads computed densely because their queries or keys held a NaN or an infinity.
   int64_t nonfinite_rows = 0;
   int64_t pilot_ns = 0;  ///< quantising included
   int64_t select_ns = 0;
   int64_t attend_ns = 0;
   int64_t wall_ns = 0;  ///< of the whole call, as the caller sees it
+  int64_t scratch_bytes = 0;  ///< memory that the engine holds after the call
 };
 
 /// Holds threads, scratch memory and the kernels chosen. Moving is cheap. One call at a time per

@@ -1,17 +1,15 @@
 #include "attend/attend_lists.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <numeric>
+
+#include "attend/row_state.h"
 
 namespace shadowattn {
 namespace {
 
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
-
-/// Up to this many rows read keys and values where they lie; more share a gathered copy.
-constexpr int64_t kRowPathLimit = 3;
 
 RowSource source(const TensorView& view, int64_t head) {
   return {view.row(head, 0), view.type, view.row_stride};
@@ -33,8 +31,13 @@ void ListAttender::reserve(int64_t max_rows, int64_t dim, int64_t value_dim,
   out_.reserve(rows * value_dim);
 }
 
-void ListAttender::start(const AttentionCall& call, const ListRows& rows,
-                         const AttendKernel& kernel) {
+int64_t ListAttender::scratch_bytes() const {
+  return query_.bytes() + key_.bytes() + value_.bytes() + bias_.bytes() + logits_.bytes() +
+         max_.bytes() + sum_.bytes() + out_.bytes();
+}
+
+void ListAttender::start(const AttentionCall& call, const Visibility& visibility,
+                         const ListRows& rows, const AttendKernel& kernel) {
   const int64_t count = rows.count();
   const int64_t dim = call.query.dim;
   const bool by_row = count <= kRowPathLimit;
@@ -43,11 +46,16 @@ void ListAttender::start(const AttentionCall& call, const ListRows& rows,
              : (count + kernel.row_multiple - 1) / kernel.row_multiple * kernel.row_multiple;
   float* query = query_.data();
   if (!by_row) std::fill_n(query, dim * padded_rows_, 0.0F);
+  full_begin_ = 0;
+  full_end_ = std::numeric_limits<int64_t>::max();
   for (int64_t i = 0; i < count; ++i) {
     const auto* q = static_cast<const float*>(call.query.row(rows.head(i), rows.row(i)));
     for (int64_t d = 0; d < dim; ++d) {
       query[by_row ? i * dim + d : d * padded_rows_ + i] = q[d] * call.scale;
     }
+    const RowVisibility& seen = visibility.row(rows.head(i), rows.row(i));
+    full_begin_ = std::max<int64_t>(full_begin_, seen.begin);
+    full_end_ = seen.plain ? std::min<int64_t>(full_end_, seen.end) : 0;
   }
   std::fill_n(max_.data(), padded_rows_, kMinusInfinity);
   std::fill_n(sum_.data(), padded_rows_, 0.0F);
@@ -55,29 +63,30 @@ void ListAttender::start(const AttentionCall& call, const ListRows& rows,
   pairs_ = 0;
 }
 
-bool ListAttender::fill_bias(const Visibility& visibility, const ListRows& rows, const KeyRun& run,
-                             int64_t stride, bool* needed) {
-  // Rows of one query row differ by head only, and most masks do not: ask before filling.
-  *needed = false;
-  bool any = false;
-  for (int64_t i = 0; i < rows.count(); ++i) {
-    const Cover cover = visibility.cover(rows.head(i), rows.row(i), run.keys, run.first, run.count);
-    *needed |= cover != Cover::kFull;
-    any |= cover != Cover::kHidden;
-  }
-  if (!any) return false;
+bool ListAttender::fill_bias(const Visibility& visibility, const ListRows& rows,
+                             const TokenList& run, bool* needed) {
+  *needed = run.key(0) < full_begin_ || run.key(run.count - 1) >= full_end_;
   if (!*needed) {
     pairs_ += rows.count() * run.count;
     return true;
   }
   float* bias = bias_.data();
-  std::fill_n(bias, run.count * stride, 0.0F);  // padding rows: any finite value
+  std::fill_n(bias, run.count * padded_rows_, 0.0F);  // padding rows: any finite value
   int64_t visible = 0;
   for (int64_t i = 0; i < rows.count(); ++i) {
+    const int64_t head = rows.head(i);
+    const int64_t row = rows.row(i);
+    if (i > 0 && row == rows.row(i - 1) && visibility.same_for(head, rows.head(i - 1))) {
+      for (int64_t j = 0; j < run.count; ++j) {
+        const float b = bias[j * padded_rows_ + i - 1];
+        bias[j * padded_rows_ + i] = b;
+        visible += b != kMinusInfinity ? 1 : 0;
+      }
+      continue;
+    }
     for (int64_t j = 0; j < run.count; ++j) {
-      const int64_t key = run.keys != nullptr ? run.keys[j] : run.first + j;
-      const float b = visibility.bias(rows.head(i), rows.row(i), key);
-      bias[j * stride + i] = b;
+      const float b = visibility.bias(head, row, run.key(j));
+      bias[j * padded_rows_ + i] = b;
       visible += b != kMinusInfinity ? 1 : 0;
     }
   }
@@ -86,10 +95,10 @@ bool ListAttender::fill_bias(const Visibility& visibility, const ListRows& rows,
 }
 
 void ListAttender::tile_block(const AttentionCall& call, const Visibility& visibility,
-                              int64_t kv_head, const ListRows& rows, const KeyRun& run,
+                              int64_t kv_head, const ListRows& rows, const TokenList& run,
                               const AttendKernel& kernel) {
   bool biased = false;
-  if (!fill_bias(visibility, rows, run, padded_rows_, &biased)) return;
+  if (!fill_bias(visibility, rows, run, &biased)) return;
   kernel.gather(source(call.key, kv_head), run.keys, run.first, run.count, call.key.dim,
                 key_.data());
   AttendBlock block;
@@ -112,10 +121,10 @@ void ListAttender::tile_block(const AttentionCall& call, const Visibility& visib
 }
 
 void ListAttender::row_block(const AttentionCall& call, const Visibility& visibility,
-                             int64_t kv_head, const ListRows& rows, const KeyRun& run,
+                             int64_t kv_head, const ListRows& rows, const TokenList& run,
                              const AttendKernel& kernel) {
   bool biased = false;
-  if (!fill_bias(visibility, rows, run, padded_rows_, &biased)) return;
+  if (!fill_bias(visibility, rows, run, &biased)) return;
   int32_t consecutive[kAttendBlock];
   float bias[kAttendBlock];
   AttendRow row;
@@ -143,70 +152,32 @@ void ListAttender::row_block(const AttentionCall& call, const Visibility& visibi
   }
 }
 
-void ListAttender::finish(const AttentionCall& call, const ListRows& rows) {
+void ListAttender::finish(const AttentionCall& call, const ListRows& rows, float* states) {
   const int64_t value_dim = call.value.dim;
   for (int64_t i = 0; i < rows.count(); ++i) {
-    float sum = sum_.data()[i];
-    float factor = 1.0F;
-    if (call.sink_logits != nullptr) {
-      // A logit without a value: it only adds to the sum, which is relative to the row's maximum.
-      const float sink = call.sink_logits[rows.head(i)];
-      const float max = max_.data()[i];
-      if (sink > max) {
-        factor = std::exp(max - sink);
-        sum = sum * factor + 1.0F;
-      } else if (sink != kMinusInfinity) {  // -inf - -inf would be NaN
-        sum += std::exp(sink - max);
-      }
+    const RowState state{max_.data()[i], sum_.data()[i], out_.data() + i * value_dim};
+    if (states != nullptr) {
+      store_state(state, value_dim, states + i * state_floats(value_dim));
+    } else {
+      finish_row(call, rows.head(i), rows.row(i), state);
     }
-    // Zero for a row that saw no key; a NaN sum gives NaN, as it should.
-    factor = sum == 0.0F ? 0.0F : factor / sum;
-    const float* out = out_.data() + i * value_dim;
-    float* output = call.output.row(rows.head(i), rows.row(i));
-    for (int64_t d = 0; d < value_dim; ++d) output[d] = out[d] * factor;
   }
 }
 
 int64_t ListAttender::attend(const AttentionCall& call, const Visibility& visibility,
                              int64_t kv_head, const ListRows& rows, const TokenList& list,
-                             const AttendKernel& kernel) {
-  start(call, rows, kernel);
+                             const AttendKernel& kernel, float* states) {
+  start(call, visibility, rows, kernel);
   const bool by_row = rows.count() <= kRowPathLimit;
   for (int64_t first = 0; first < list.count; first += kAttendBlock) {
-    const int64_t count = std::min(kAttendBlock, list.count - first);
-    const KeyRun run{list.keys + first, 0, count};
+    const TokenList run = list.part(first, std::min(kAttendBlock, list.count - first));
     if (by_row) {
       row_block(call, visibility, kv_head, rows, run, kernel);
     } else {
       tile_block(call, visibility, kv_head, rows, run, kernel);
     }
   }
-  finish(call, rows);
-  return pairs_;
-}
-
-int64_t ListAttender::attend_all(const AttentionCall& call, const Visibility& visibility,
-                                 int64_t kv_head, const ListRows& rows,
-                                 const AttendKernel& kernel) {
-  start(call, rows, kernel);
-  int64_t begin = std::numeric_limits<int64_t>::max();
-  int64_t end = 0;
-  for (int64_t i = 0; i < rows.count(); ++i) {
-    const RowVisibility& seen = visibility.row(rows.head(i), rows.row(i));
-    if (seen.visible == 0) continue;
-    begin = std::min<int64_t>(begin, seen.begin);
-    end = std::max<int64_t>(end, seen.end);
-  }
-  const bool by_row = rows.count() <= kRowPathLimit;
-  for (int64_t first = begin; first < end; first += kAttendBlock) {
-    const KeyRun run{nullptr, first, std::min(kAttendBlock, end - first)};
-    if (by_row) {
-      row_block(call, visibility, kv_head, rows, run, kernel);
-    } else {
-      tile_block(call, visibility, kv_head, rows, run, kernel);
-    }
-  }
-  finish(call, rows);
+  finish(call, rows, states);
   return pairs_;
 }
 

@@ -1,4 +1,5 @@
-// Exact attention of a few query rows to a list of keys: gathers, masks, normalises, writes out.
+// Exact attention of a few query rows to a list of keys in f32: gathers, masks, normalises, writes
+// out.
 #pragma once
 
 #include <cstdint>
@@ -12,41 +13,40 @@
 
 namespace shadowattn {
 
+/// Up to this many rows read keys and values where they lie; more share a gathered copy.
+inline constexpr int64_t kRowPathLimit = 3;
+
 /// One object per thread, reused.
 class ListAttender {
  public:
-  /// Grows the scratch so that the calls below allocate nothing. Throws std::bad_alloc.
+  /// Grows the scratch so that `attend` allocates nothing. Throws std::bad_alloc.
   void reserve(int64_t max_rows, int64_t dim, int64_t value_dim, const AttendKernel& kernel);
 
-  /// Writes call.output for every row of `rows`: each attends to those keys of `list` that it may
-  /// see. Returns how many (row, key) pairs that were.
+  /// Every row of `rows` attends to those keys of `list` that it may see. Writes call.output, or,
+  /// when `states` is not null, the rows' states (attend/row_state.h) there. Returns how many
+  /// (row, key) pairs that were.
   int64_t attend(const AttentionCall& call, const Visibility& visibility, int64_t kv_head,
-                 const ListRows& rows, const TokenList& list, const AttendKernel& kernel);
+                 const ListRows& rows, const TokenList& list, const AttendKernel& kernel,
+                 float* states = nullptr);
 
-  /// The same with every key that a row may see.
-  int64_t attend_all(const AttentionCall& call, const Visibility& visibility, int64_t kv_head,
-                     const ListRows& rows, const AttendKernel& kernel);
+  int64_t scratch_bytes() const;
 
  private:
-  /// Keys keys[0 … count-1], or first … first+count-1 when keys is null; count ≤ kAttendBlock.
-  struct KeyRun {
-    const int32_t* keys = nullptr;
-    int64_t first = 0;
-    int64_t count = 0;
-  };
-
-  void start(const AttentionCall& call, const ListRows& rows, const AttendKernel& kernel);
+  void start(const AttentionCall& call, const Visibility& visibility, const ListRows& rows,
+             const AttendKernel& kernel);
   /// False when no row sees any of the keys. *needed: whether the bias must be applied.
-  bool fill_bias(const Visibility& visibility, const ListRows& rows, const KeyRun& run,
-                 int64_t stride, bool* needed);
+  bool fill_bias(const Visibility& visibility, const ListRows& rows, const TokenList& run,
+                 bool* needed);
   void tile_block(const AttentionCall& call, const Visibility& visibility, int64_t kv_head,
-                  const ListRows& rows, const KeyRun& run, const AttendKernel& kernel);
+                  const ListRows& rows, const TokenList& run, const AttendKernel& kernel);
   void row_block(const AttentionCall& call, const Visibility& visibility, int64_t kv_head,
-                 const ListRows& rows, const KeyRun& run, const AttendKernel& kernel);
-  void finish(const AttentionCall& call, const ListRows& rows);
+                 const ListRows& rows, const TokenList& run, const AttendKernel& kernel);
+  void finish(const AttentionCall& call, const ListRows& rows, float* states);
 
   int64_t padded_rows_ = 0;
   int64_t pairs_ = 0;
+  int64_t full_begin_ = 0;  // keys that every row sees without bias: [full_begin_, full_end_)
+  int64_t full_end_ = 0;
   ScratchBuffer<float> query_;   // [dim][padded rows] or [rows][dim]
   ScratchBuffer<float> key_;     // [kAttendBlock][dim]
   ScratchBuffer<float> value_;   // [kAttendBlock][value_dim]

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "attend/row_state.h"
 #include "engine/shadow_tile.h"
 
 namespace shadowattn {
@@ -102,7 +103,7 @@ class Engine::Impl {
        std::unique_ptr<Executor> owned)
       : options_(std::move(options)),
         features_(features),
-        kernels_(choose_kernels(features)),
+        kernels_(choose_kernels(features, options_.precision)),
         owned_executor_(std::move(owned)),
         executor_(executor != nullptr ? executor : owned_executor_.get()),
         workers_(static_cast<size_t>(executor_->threads())) {}
@@ -114,6 +115,11 @@ class Engine::Impl {
   void attend(const AttentionCall& call, CallReport* report);
 
  private:
+  void run_dense(const CallContext& context);
+  /// Returns how many nanoseconds it took to quantise keys.
+  int64_t run_shadow(const CallContext& context);
+  void sum_up(const AttentionCall& call, const Visibility& visibility, CallReport* report) const;
+
   EngineOptions options_;
   CpuFeatures features_;
   KernelSet kernels_;
@@ -121,44 +127,76 @@ class Engine::Impl {
   Executor* executor_;
   std::vector<TileWorker> workers_;
   KeyEstimate keys_;
+  ScratchBuffer<float> states_;  // of a dense call whose keys are cut into parts
 };
 
-void Engine::Impl::attend(const AttentionCall& call, CallReport* report) {
-  const auto started = std::chrono::steady_clock::now();
-  const int64_t group_heads = call.query.heads / call.key.heads;
-  const Visibility visibility(call, *executor_);
-  CallPlan plan = plan_call(options_, visibility, group_heads);
-
-  int64_t pilot_ns = 0;
-  if (!plan.dense()) {
-    const bool finite = keys_.build(call, visibility.begin(), visibility.end(), kernels_.quantize,
-                                    kernels_.pilot_dot, *executor_);
-    if (!finite) plan.dense_reason = DenseReason::kNonFinite;
-    pilot_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(
-                   std::chrono::steady_clock::now() - started)
-                   .count();
-  }
-  const CallContext context{call, options_, kernels_, visibility, plan, keys_};
-  for (TileWorker& worker : workers_) {
-    worker.counters = {};
-    worker.reserve(context);
-  }
+void Engine::Impl::run_dense(const CallContext& context) {
+  const AttentionCall& call = context.call;
+  const Visibility& visibility = context.visibility;
+  const auto tiles = static_cast<int64_t>(context.plan.tiles.size());
+  const int64_t tasks = tiles * call.key.heads;
+  const int64_t parts = dense_parts(tasks, visibility.end() - visibility.begin());
   // Last rows first: under a causal mask they are the longest, and a long task at the end would
   // leave the other threads idle.
-  const auto tiles = static_cast<int64_t>(plan.tiles.size());
-  executor_->run(tiles * call.key.heads, [&](int64_t task, int thread) {
-    const QueryTile& tile = plan.tiles[static_cast<size_t>(tiles - 1 - task / call.key.heads)];
-    workers_[static_cast<size_t>(thread)].run(context, tile, task % call.key.heads);
+  const auto tile_of = [&](int64_t task) -> const QueryTile& {
+    return context.plan.tiles[static_cast<size_t>(tiles - 1 - task / call.key.heads)];
+  };
+  if (parts == 1) {
+    executor_->run(tasks, [&](int64_t task, int thread) {
+      workers_[static_cast<size_t>(thread)].run_dense(context, tile_of(task),
+                                                      task % call.key.heads,
+                                                      {visibility.begin(), visibility.end()});
+    });
+    return;
+  }
+  const int64_t group_heads = call.query.heads / call.key.heads;
+  int64_t rows = 0;
+  for (const QueryTile& tile : context.plan.tiles) rows = std::max(rows, tile.rows.count);
+  const int64_t stride = rows * group_heads * state_floats(call.value.dim);
+  const int64_t part_keys = part_length(visibility.end() - visibility.begin(), parts);
+  states_.reserve(tasks * parts * stride);
+  executor_->run(tasks * parts, [&](int64_t index, int thread) {
+    const int64_t task = index / parts;
+    const int64_t begin = visibility.begin() + index % parts * part_keys;
+    const int64_t end = std::min<int64_t>(begin + part_keys, visibility.end());
+    workers_[static_cast<size_t>(thread)].run_dense(context, tile_of(task), task % call.key.heads,
+                                                    {begin, end, states_.data() + index * stride});
   });
+  executor_->run(tasks, [&](int64_t task, int) {
+    const ListRows all{tile_of(task).rows, task % call.key.heads * group_heads, group_heads};
+    finish_parts(call, all, states_.data() + task * parts * stride, parts, stride);
+  });
+}
 
-  if (report == nullptr) return;
-  *report = {};
-  report->dense_reason = plan.dense_reason;
+int64_t Engine::Impl::run_shadow(const CallContext& shared) {
+  const AttentionCall& call = shared.call;
+  const auto tiles = static_cast<int64_t>(shared.plan.tiles.size());
+  int64_t key_ns = 0;
+  // One KV head after the other: only the keys of one are held as INT8.
+  for (int64_t kv_head = 0; kv_head < call.key.heads; ++kv_head) {
+    CallContext context = shared;
+    const auto started = std::chrono::steady_clock::now();
+    context.keys_finite =
+        keys_.build(call, kv_head, shared.visibility.begin(), shared.visibility.end(),
+                    kernels_.quantize, kernels_.pilot_dot, *executor_);
+    key_ns += std::chrono::duration_cast<std::chrono::nanoseconds>(
+                  std::chrono::steady_clock::now() - started)
+                  .count();
+    executor_->run(tiles, [&](int64_t task, int thread) {
+      workers_[static_cast<size_t>(thread)].run(
+          context, shared.plan.tiles[static_cast<size_t>(tiles - 1 - task)], kv_head);
+    });
+  }
+  return key_ns;
+}
+
+void Engine::Impl::sum_up(const AttentionCall& call, const Visibility& visibility,
+                          CallReport* report) const {
   report->rows = call.query.rows;
   report->heads = call.query.heads;
   report->keys = call.key.rows;
   report->visible_pairs = sum_visible(visibility, call.query.heads);
-  report->pilot_ns = pilot_ns;
+  report->scratch_bytes = keys_.scratch_bytes() + states_.bytes();
   for (const TileWorker& worker : workers_) {
     report->lists += worker.counters.lists;
     report->nonfinite_rows += worker.counters.nonfinite_rows;
@@ -166,6 +204,35 @@ void Engine::Impl::attend(const AttentionCall& call, CallReport* report) {
     report->pilot_ns += worker.counters.pilot_ns;
     report->select_ns += worker.counters.select_ns;
     report->attend_ns += worker.counters.attend_ns;
+    report->scratch_bytes += worker.scratch_bytes();
+  }
+}
+
+void Engine::Impl::attend(const AttentionCall& call, CallReport* report) {
+  const auto started = std::chrono::steady_clock::now();
+  const int64_t group_heads = call.query.heads / call.key.heads;
+  const Visibility visibility(call, *executor_);
+  const CallPlan plan =
+      plan_call(options_, visibility, group_heads,
+                kernels_.attend16 != nullptr ? kWideTileTarget : kTileTarget);
+  const CallContext context{call, options_, kernels_, visibility, plan, keys_};
+  for (TileWorker& worker : workers_) {
+    worker.counters = {};
+    worker.reserve(context);
+  }
+  int64_t key_ns = 0;
+  if (plan.dense()) {
+    run_dense(context);
+  } else {
+    key_ns = run_shadow(context);
+  }
+  if (report == nullptr) return;
+  *report = {};
+  report->dense_reason = plan.dense_reason;
+  report->pilot_ns = key_ns;
+  sum_up(call, visibility, report);
+  if (!plan.dense() && report->nonfinite_rows == call.query.rows * call.key.heads) {
+    report->dense_reason = DenseReason::kNonFinite;
   }
   report->wall_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(
                         std::chrono::steady_clock::now() - started)

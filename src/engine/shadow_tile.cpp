@@ -23,22 +23,48 @@ class Stopwatch {
 
 }  // namespace
 
-KernelSet choose_kernels(CpuFeatures features) {
-  return {best_kernel(quantize_kernels(), features), best_kernel(pilot_dot_kernels(), features),
-          best_kernel(select_kernels(), features), best_kernel(attend_kernels(), features)};
+KernelSet choose_kernels(CpuFeatures features, Precision precision) {
+  KernelSet set{best_kernel(quantize_kernels(), features),
+                best_kernel(pilot_dot_kernels(), features),
+                best_kernel(select_kernels(), features), best_kernel(attend_kernels(), features)};
+  if (precision == Precision::kF32) return set;
+  for (const Attend16Kernel& kernel : attend16_kernels()) {
+    if (!features.covers(kernel.needs)) continue;
+    set.attend16 = &kernel;
+    break;
+  }
+  return set;
 }
 
 void TileWorker::reserve(const CallContext& context) {
   const AttentionCall& call = context.call;
+  const int64_t group_heads = call.query.heads / call.key.heads;
   int64_t rows = 0;
-  for (const QueryTile& tile : context.plan.tiles) rows = std::max(rows, tile.rows.count);
-  rows *= call.query.heads / call.key.heads;
+  int64_t list_rows = 0;
+  for (const QueryTile& tile : context.plan.tiles) {
+    rows = std::max(rows, tile.rows.count);
+    for (const RowRange& group : tile.groups) list_rows = std::max(list_rows, group.count);
+  }
+  rows *= group_heads;
+  list_rows *= context.options.share_heads ? group_heads : 1;
   attender_.reserve(rows, call.query.dim, call.value.dim, context.kernels.attend);
+  if (context.kernels.attend16 != nullptr) {
+    attender16_.reserve(rows, call.query.dim, call.value.dim);
+  }
   lists_.reserve(static_cast<size_t>(rows));
   if (context.plan.dense()) return;
-  const int64_t keys = context.keys.end() - context.keys.begin();
-  estimate_.reserve(rows, call.query.dim, keys, context.kernels.pilot_dot);
+  const int64_t keys = context.visibility.end() - context.visibility.begin();
+  if (context.plan.ranks) {
+    estimate_.reserve_ranks(list_rows, call.query.dim, keys, context.kernels.pilot_dot);
+  } else {
+    estimate_.reserve_scores(rows, call.query.dim, keys, context.kernels.pilot_dot);
+  }
   selector_.reserve(keys);
+}
+
+int64_t TileWorker::scratch_bytes() const {
+  return estimate_.scratch_bytes() + selector_.scratch_bytes() + attender_.scratch_bytes() +
+         attender16_.scratch_bytes();
 }
 
 void TileWorker::make_lists(const CallContext& context, const QueryTile& tile, int64_t kv_head) {
@@ -65,42 +91,86 @@ bool TileWorker::wants_everything(const CallContext& context) const {
   return keep_count(context.options, visible) >= visible;
 }
 
-void TileWorker::run_dense(const CallContext& context, const QueryTile& tile, int64_t kv_head) {
+void TileWorker::attend(const CallContext& context, int64_t kv_head, const ListRows& rows,
+                        const TokenList& list, float* states) {
+  const Attend16Kernel* kernel16 = context.kernels.attend16;
+  // A few rows are read where they lie: packing keys for them would cost more than it saves.
+  if (kernel16 != nullptr && rows.count() > kRowPathLimit &&
+      attender16_.attend(context.call, context.visibility, kv_head, rows, list, *kernel16,
+                         &counters.kept_pairs, states)) {
+    return;
+  }
+  counters.kept_pairs += attender_.attend(context.call, context.visibility, kv_head, rows, list,
+                                          context.kernels.attend, states);
+}
+
+void TileWorker::run_dense(const CallContext& context, const QueryTile& tile, int64_t kv_head,
+                           const KeyPart& part) {
   const int64_t group_heads = context.call.query.heads / context.call.key.heads;
   const ListRows rows{tile.rows, kv_head * group_heads, group_heads};
   Stopwatch watch;
-  counters.kept_pairs +=
-      attender_.attend_all(context.call, context.visibility, kv_head, rows, context.kernels.attend);
+  int64_t begin = part.end;
+  int64_t end = part.begin;
+  for (int64_t i = 0; i < rows.count(); ++i) {
+    const RowVisibility& seen = context.visibility.row(rows.head(i), rows.row(i));
+    if (seen.visible == 0) continue;
+    begin = std::min<int64_t>(begin, seen.begin);
+    end = std::max<int64_t>(end, seen.end);
+  }
+  begin = std::max(begin, part.begin);
+  end = std::clamp(end, begin, std::max(part.end, begin));
+  attend(context, kv_head, rows, {nullptr, begin, end - begin}, part.states);
   watch.lap(&counters.attend_ns);
 }
 
+void TileWorker::run_without_estimate(const CallContext& context, const QueryTile& tile,
+                                      int64_t kv_head) {
+  counters.nonfinite_rows += tile.rows.count;
+  run_dense(context, tile, kv_head, {context.visibility.begin(), context.visibility.end()});
+}
+
 void TileWorker::run(const CallContext& context, const QueryTile& tile, int64_t kv_head) {
-  if (context.plan.dense()) {
-    run_dense(context, tile, kv_head);
+  if (!context.keys_finite) {
+    run_without_estimate(context, tile, kv_head);
     return;
   }
   make_lists(context, tile, kv_head);
   if (wants_everything(context)) {  // the first tiles of a prompt
-    run_dense(context, tile, kv_head);
+    run_dense(context, tile, kv_head, {context.visibility.begin(), context.visibility.end()});
     return;
   }
   const KernelSet& kernels = context.kernels;
   Stopwatch watch;
-  const bool finite = estimate_.estimate(context.call, context.keys, context.visibility, kv_head,
-                                         lists_, kernels.quantize, kernels.pilot_dot);
-  watch.lap(&counters.pilot_ns);
-  if (!finite) {
-    counters.nonfinite_rows += tile.rows.count;
-    run_dense(context, tile, kv_head);
-    return;
+  if (!context.plan.ranks) {
+    const bool finite = estimate_.scores(context.call, context.keys, context.visibility, lists_,
+                                         kernels.quantize, kernels.pilot_dot);
+    watch.lap(&counters.pilot_ns);
+    if (!finite) {
+      run_without_estimate(context, tile, kv_head);
+      return;
+    }
   }
   int64_t first_row = 0;
   for (const ListRows& list : lists_) {
-    const TokenList tokens = selector_.select(context.options, context.visibility, list, first_row,
-                                              context.keys, estimate_, kernels.select);
+    int16_t* importance = nullptr;
+    if (context.plan.ranks) {
+      const bool finite =
+          estimate_.ranks(context.call, context.keys, context.visibility, list, kernels.quantize,
+                          kernels.pilot_dot, kernels.select);
+      watch.lap(&counters.pilot_ns);
+      if (!finite) {
+        run_without_estimate(context, tile, kv_head);
+        return;
+      }
+      importance = estimate_.row(0);
+    } else {
+      importance = selector_.merge(context.visibility, list, first_row, context.keys, estimate_,
+                                   kernels.select);
+    }
+    const TokenList tokens = selector_.select(context.options, context.visibility, list,
+                                              context.keys, importance, kernels.select);
     watch.lap(&counters.select_ns);
-    counters.kept_pairs +=
-        attender_.attend(context.call, context.visibility, kv_head, list, tokens, kernels.attend);
+    attend(context, kv_head, list, tokens, nullptr);
     watch.lap(&counters.attend_ns);
     first_row += list.count();
   }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "attend/attend_lists.h"
+#include "attend/attend_lists16.h"
 #include "pilot/pilot.h"
 #include "plan/list_plan.h"
 #include "select/token_lists.h"
@@ -18,9 +19,10 @@ struct KernelSet {
   PilotDotKernel pilot_dot;
   SelectKernel select;
   AttendKernel attend;
+  const Attend16Kernel* attend16 = nullptr;  ///< null: f32 only
 };
 
-KernelSet choose_kernels(CpuFeatures features);
+KernelSet choose_kernels(CpuFeatures features, Precision precision);
 
 /// What a tile needs to know of its call; read-only and shared by all threads.
 struct CallContext {
@@ -29,7 +31,16 @@ struct CallContext {
   const KernelSet& kernels;
   const Visibility& visibility;
   const CallPlan& plan;
-  const KeyEstimate& keys;  ///< built when the plan is not dense
+  const KeyEstimate& keys;  ///< of the KV head at hand; not built when the plan is dense
+  bool keys_finite = true;  ///< false: its keys hold a NaN or an infinity, and `keys` nothing
+};
+
+/// A share of a tile's keys, and where the rows' states go; without `states` it is all of them and
+/// the output is written.
+struct KeyPart {
+  int64_t begin = 0;
+  int64_t end = 0;
+  float* states = nullptr;  ///< see attend/row_state.h
 };
 
 /// Counters of one thread, summed into the CallReport.
@@ -44,24 +55,34 @@ struct TileCounters {
 
 class TileWorker {
  public:
-  /// Grows the scratch for any tile of the plan, so that `run` allocates nothing.
+  /// Grows the scratch for any tile of the plan, so that `run` and `run_dense` allocate nothing.
   /// Throws std::bad_alloc.
   void reserve(const CallContext& context);
 
   /// Computes the output rows of one tile and KV head.
   void run(const CallContext& context, const QueryTile& tile, int64_t kv_head);
 
+  /// The same from every key of `part` that a row may see.
+  void run_dense(const CallContext& context, const QueryTile& tile, int64_t kv_head,
+                 const KeyPart& part);
+
+  int64_t scratch_bytes() const;
+
   TileCounters counters;
 
  private:
-  void run_dense(const CallContext& context, const QueryTile& tile, int64_t kv_head);
   void make_lists(const CallContext& context, const QueryTile& tile, int64_t kv_head);
   bool wants_everything(const CallContext& context) const;
+  /// run_dense for a tile whose queries or keys hold no estimate.
+  void run_without_estimate(const CallContext& context, const QueryTile& tile, int64_t kv_head);
+  void attend(const CallContext& context, int64_t kv_head, const ListRows& rows,
+              const TokenList& list, float* states);
 
   std::vector<ListRows> lists_;
   TileEstimate estimate_;
   TokenSelector selector_;
   ListAttender attender_;
+  ListAttender16 attender16_;
 };
 
 }  // namespace shadowattn

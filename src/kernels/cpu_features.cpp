@@ -1,6 +1,7 @@
 #include <vector>
 
 #include "kernels/attend/attend.h"
+#include "kernels/attend16/attend16.h"
 #include "kernels/pilot_dot/pilot_dot.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/select/select.h"
@@ -20,6 +21,7 @@ constexpr FeatureName kFeatureNames[] = {
     {CpuFeature::kF16c, "f16c"},
     {CpuFeature::kAvx512, "avx512"},
     {CpuFeature::kAvx512Vnni, "avx512vnni"},
+    {CpuFeature::kAvx512Bf16, "avx512bf16"},
 };
 
 template <typename Kernel>
@@ -48,6 +50,7 @@ CpuFeatures detect_cpu_features() {
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
     found = found | CpuFeature::kAvx512;
     if (__builtin_cpu_supports("avx512vnni")) found = found | CpuFeature::kAvx512Vnni;
+    if (__builtin_cpu_supports("avx512bf16")) found = found | CpuFeature::kAvx512Bf16;
   }
 #endif
   return found;
@@ -70,6 +73,7 @@ const std::vector<IsaLevel>& isa_levels() {
     {"avx2", kAvx2Level},
     {"avx512", kAvx512Level},
     {"avx512vnni", kAvx512VnniLevel},
+    {"avx512bf16", kAvx512Bf16Level},
 #endif
   };
   return levels;
@@ -97,6 +101,7 @@ std::vector<KernelInfo> list_kernels() {
   append("pilot_dot", pilot_dot_kernels(), kernels);
   append("select", select_kernels(), kernels);
   append("attend", attend_kernels(), kernels);
+  append("attend16", attend16_kernels(), kernels);
   return kernels;
 }
 

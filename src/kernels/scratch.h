@@ -25,6 +25,7 @@ class ScratchBuffer {
     return memory_.get();
   }
 
+  int64_t bytes() const { return capacity_ * static_cast<int64_t>(sizeof(T)); }
   T* data() { return memory_.get(); }
   const T* data() const { return memory_.get(); }
 

@@ -13,65 +13,72 @@ static_assert(kKeysPerTask % kPilotKeyBlock == 0);
 /// Largest magnitude of an estimate; what is above belongs to forced keys.
 constexpr double kScoreRange = kLargestScore;
 
+int64_t blocks_of(int64_t keys) { return (keys + kPilotKeyBlock - 1) / kPilotKeyBlock; }
+
 }  // namespace
 
-bool KeyEstimate::build(const AttentionCall& call, int64_t begin, int64_t end,
+bool KeyEstimate::build(const AttentionCall& call, int64_t kv_head, int64_t begin, int64_t end,
                         const QuantizeKernel& quantize, const PilotDotKernel& pilot,
                         Executor& executor) {
-  const int64_t kv_heads = call.key.heads;
   const int64_t dim = call.key.dim;
   begin_ = begin;
   end_ = end;
-  blocks_ = (end - begin + kPilotKeyBlock - 1) / kPilotKeyBlock;
+  const int64_t blocks = blocks_of(end - begin);
   block_bytes_ = pilot.key_block_bytes(dim);
-  packed_.reserve(kv_heads * blocks_ * block_bytes_);
-  float* scales = scales_.reserve(kv_heads * blocks_ * kPilotKeyBlock);
+  packed_.reserve(blocks * block_bytes_);
+  float* scales = scales_.reserve(blocks * kPilotKeyBlock);
   chunk_.resize(static_cast<size_t>(executor.threads()));
   for (auto& chunk : chunk_) chunk.reserve(kKeysPerTask * dim);
-  largest_scale_.assign(static_cast<size_t>(kv_heads), 0.0F);
 
-  const int64_t tasks_per_head = (end - begin + kKeysPerTask - 1) / kKeysPerTask;
+  const int64_t tasks = (end - begin + kKeysPerTask - 1) / kKeysPerTask;
   std::atomic<bool> finite{true};
-  executor.run(kv_heads * tasks_per_head, [&](int64_t task, int thread) {
-    const int64_t head = task / tasks_per_head;
-    const int64_t first = task % tasks_per_head * kKeysPerTask;
+  executor.run(tasks, [&](int64_t task, int thread) {
+    const int64_t first = task * kKeysPerTask;
     const int64_t count = std::min(kKeysPerTask, end - begin - first);
     int8_t* q8 = chunk_[static_cast<size_t>(thread)].data();
-    float* scale = scales + head * blocks_ * kPilotKeyBlock + first;
-    const bool ok = quantize.from(call.key.type)(call.key.row(head, begin + first),
-                                                 call.key.row_stride, count, dim, q8, scale);
+    const bool ok = quantize.from(call.key.type)(call.key.row(kv_head, begin + first),
+                                                 call.key.row_stride, count, dim, q8,
+                                                 scales + first);
     if (!ok) finite.store(false, std::memory_order_relaxed);
-    const int64_t block = head * blocks_ + first / kPilotKeyBlock;
-    pilot.pack_keys(q8, count, dim, packed_.data() + block * block_bytes_);
+    pilot.pack_keys(q8, count, dim, packed_.data() + first / kPilotKeyBlock * block_bytes_);
   });
   if (!finite.load(std::memory_order_relaxed)) return false;
-  normalise_factors(kv_heads);
+  normalise_factors();
   return true;
 }
 
-void KeyEstimate::normalise_factors(int64_t kv_heads) {
+void KeyEstimate::normalise_factors() {
   const int64_t keys = end_ - begin_;
-  for (int64_t head = 0; head < kv_heads; ++head) {
-    float* scale = scales_.data() + head * blocks_ * kPilotKeyBlock;
-    const float largest = *std::max_element(scale, scale + keys);
-    largest_scale_[static_cast<size_t>(head)] = largest;
-    for (int64_t j = 0; j < keys; ++j) scale[j] = largest > 0.0F ? scale[j] / largest : 0.0F;
-    std::fill(scale + keys, scale + blocks_ * kPilotKeyBlock, 0.0F);
+  float* scale = scales_.data();
+  largest_scale_ = *std::max_element(scale, scale + keys);
+  for (int64_t j = 0; j < keys; ++j) {
+    scale[j] = largest_scale_ > 0.0F ? scale[j] / largest_scale_ : 0.0F;
   }
+  std::fill(scale + keys, scale + blocks_of(keys) * kPilotKeyBlock, 0.0F);
 }
 
-void TileEstimate::reserve(int64_t max_rows, int64_t dim, int64_t keys,
-                           const PilotDotKernel& pilot) {
-  const int64_t block_keys = (keys + kPilotKeyBlock - 1) / kPilotKeyBlock * kPilotKeyBlock;
-  // An odd number of cache lines: rows at a power-of-two distance would fight for the same few
-  // sets of the first-level cache while `scores` writes a column of them.
-  static_assert(kScorePadding * sizeof(int16_t) == 64);
-  stride_ = (padded_scores(block_keys) / kScorePadding | 1) * kScorePadding;
+int64_t KeyEstimate::scratch_bytes() const {
+  int64_t sum = packed_.bytes() + scales_.bytes();
+  for (const auto& chunk : chunk_) sum += chunk.bytes();
+  return sum;
+}
+
+void TileEstimate::reserve_rows(int64_t max_rows, int64_t dim, const PilotDotKernel& pilot) {
   quantised_.reserve(max_rows * dim);
   packed_.reserve(max_rows * pilot.query_row_bytes(dim));
   query_scale_.reserve(max_rows);
   row_factor_.reserve(max_rows);
   units_per_logit_.reserve(max_rows);
+}
+
+void TileEstimate::reserve_scores(int64_t max_rows, int64_t dim, int64_t keys,
+                                  const PilotDotKernel& pilot) {
+  reserve_rows(max_rows, dim, pilot);
+  // An odd number of cache lines: rows at a power-of-two distance would fight for the same few
+  // sets of the first-level cache while `scores` writes a column of them.
+  static_assert(kScorePadding * sizeof(int16_t) == 64);
+  const int64_t block_keys = blocks_of(keys) * kPilotKeyBlock;
+  stride_ = (padded_scores(block_keys) / kScorePadding | 1) * kScorePadding;
   scores_.reserve(max_rows * stride_);
 }
 
@@ -103,31 +110,51 @@ void TileEstimate::choose_factors(int64_t first, int64_t count, int64_t dim, boo
   }
 }
 
-bool TileEstimate::estimate(const AttentionCall& call, const KeyEstimate& keys,
-                            const Visibility& visibility, int64_t kv_head,
-                            std::span<const ListRows> lists, const QuantizeKernel& quantize,
-                            const PilotDotKernel& pilot) {
-  const int64_t dim = call.query.dim;
+bool TileEstimate::prepare(const AttentionCall& call, const KeyEstimate& keys,
+                           std::span<const ListRows> lists, const QuantizeKernel& quantize,
+                           const PilotDotKernel& pilot) {
+  int64_t rows = 0;
+  for (const ListRows& list : lists) {
+    if (!quantize_list(call, list, rows, quantize)) return false;
+    choose_factors(rows, list.count(), call.query.dim, call.scale < 0.0F);
+    rows += list.count();
+  }
+  for (int64_t i = 0; i < rows; ++i) {
+    // score = logit · |factor| / (q_scale · k_max · |scale|)
+    const double logit = static_cast<double>(query_scale_.data()[i]) * keys.largest_scale() *
+                         std::fabs(call.scale);
+    units_per_logit_.data()[i] =
+        logit > 0.0 ? std::fabs(row_factor_.data()[i]) / logit : 0.0;
+  }
+  pilot.pack_queries(quantised_.data(), rows, call.query.dim, packed_.data());
+  return true;
+}
+
+PilotTile TileEstimate::score_tile(const KeyEstimate& keys, int64_t rows, int64_t dim) const {
+  PilotTile tile;
+  tile.queries = packed_.data();
+  tile.rows = rows;
+  tile.keys = keys.packed(0);
+  tile.dim = dim;
+  tile.key_factor = keys.factors();
+  tile.row_factor = row_factor_.data();
+  return tile;
+}
+
+bool TileEstimate::scores(const AttentionCall& call, const KeyEstimate& keys,
+                          const Visibility& visibility, std::span<const ListRows> lists,
+                          const QuantizeKernel& quantize, const PilotDotKernel& pilot) {
+  if (!prepare(call, keys, lists, quantize, pilot)) return false;
   int64_t rows = 0;
   int64_t last = keys.begin();  // causal tiles need no scores beyond what their rows see
   for (const ListRows& list : lists) {
-    if (!quantize_list(call, list, rows, quantize)) return false;
-    choose_factors(rows, list.count(), dim, call.scale < 0.0F);
     for (int64_t i = 0; i < list.count(); ++i) {
       last = std::max<int64_t>(last, visibility.row(list.head(i), list.row(i)).end);
     }
     rows += list.count();
   }
-  pilot.pack_queries(quantised_.data(), rows, dim, packed_.data());
-
-  PilotTile tile;
-  tile.queries = packed_.data();
-  tile.rows = rows;
-  tile.keys = keys.packed(kv_head);
-  tile.key_blocks = (last - keys.begin() + kPilotKeyBlock - 1) / kPilotKeyBlock;
-  tile.dim = dim;
-  tile.key_factor = keys.factors(kv_head);
-  tile.row_factor = row_factor_.data();
+  PilotTile tile = score_tile(keys, rows, call.query.dim);
+  tile.key_blocks = blocks_of(last - keys.begin());
   tile.scores = scores_.data();
   tile.stride = stride_;
   pilot.scores(tile);
@@ -135,10 +162,6 @@ bool TileEstimate::estimate(const AttentionCall& call, const KeyEstimate& keys,
   int64_t i = 0;
   for (const ListRows& list : lists) {
     for (int64_t j = 0; j < list.count(); ++j, ++i) {
-      // score = logit · |factor| / (q_scale · k_max · |scale|)
-      const double logit = static_cast<double>(query_scale_.data()[i]) *
-                           keys.largest_scale(kv_head) * std::fabs(call.scale);
-      units_per_logit_.data()[i] = logit > 0.0 ? std::fabs(row_factor_.data()[i]) / logit : 0.0;
       hide(visibility, list.head(j), list.row(j), i, keys);
     }
   }
@@ -167,6 +190,12 @@ void TileEstimate::hide(const Visibility& visibility, int64_t head, int64_t quer
                 : biased > -kScoreRange ? static_cast<int16_t>(std::lrint(biased))
                                         : static_cast<int16_t>(-kLargestScore);
   }
+}
+
+int64_t TileEstimate::scratch_bytes() const {
+  return quantised_.bytes() + packed_.bytes() + query_scale_.bytes() + row_factor_.bytes() +
+         units_per_logit_.bytes() + slope_.bytes() + offset_.bytes() + scores_.bytes() +
+         sample_.bytes();
 }
 
 }  // namespace shadowattn

@@ -1,18 +1,28 @@
 // The pilot: an INT8 estimate of Q·Kᵀ, on the CPU.
 //
-// Keys are quantised and packed once per call (KeyEstimate), queries once per tile. With q8, k8 the
-// INT8 rows and q_scale, k_scale their scales,
+// Keys are quantised and packed once per call and KV head (KeyEstimate), queries once per tile.
+// With q8, k8 the INT8 rows and q_scale, k_scale their scales,
 //
 //   q·k ≈ q_scale[r] · k_scale[j] · (q8[r] · k8[j])
 //
-// A factor that is the same for all keys changes no ranking, so a list needs one unit for its rows:
+// A list for a single row needs no more than an order of its keys. A factor that is the same for
+// all keys changes no order, so its scores are logits in any unit that fits 16 bits:
 //
 //   score[r][j] = round(acc · (k_scale[j] / k_max) · f[r]),   f[r] = 32766 · q_scale[r] / bound,
 //   bound = max over the rows of the list of 127 · |q8[r]|₁ · q_scale[r]
 //
-// Scores of one list are thus logits in the unit bound·k_max·scale/32766; |score| ≤ 32766 always
-// (Hölder), and the unit is below 1/5000 of the largest logit for ordinary rows, finer than the
-// INT8 operands' own error.
+// |score| ≤ 32766 always (Hölder), and the unit is below 1/5000 of the largest logit for ordinary
+// rows, finer than the INT8 operands' own error.
+//
+// A list for several rows ranks a key by the softmax mass that its rows give it together:
+//
+//   share[j] = Σ_r 2^(logit2[r][j] - level[r]),   level[r] = log2 Σ_j 2^logit2[r][j]
+//
+// which keeps, of all lists of its length, the most mass. The kernel adds the shares up while the
+// scores are in registers, so it needs the levels first; they come from a sample of the keys: the
+// first and the last ones whole (sinks and neighbours hold most of the mass), of the others every
+// kSampleStride-th pair of blocks. A row whose peak is missed has too low a level, which makes its
+// own peak and neighbours rank higher, never lower.
 #pragma once
 
 #include <cstddef>
@@ -42,77 +52,101 @@ struct ListRows {
   int64_t row(int64_t i) const { return rows.first + i / heads; }
 };
 
-/// Quantised, packed keys [begin, end) of all KV heads of one call.
+/// Quantised, packed keys [begin, end) of one KV head.
 class KeyEstimate {
  public:
   /// Keys outside [begin, end) are not read. False when a key holds a NaN or an infinity: then no
   /// estimate is to be had. Throws std::bad_alloc.
-  bool build(const AttentionCall& call, int64_t begin, int64_t end, const QuantizeKernel& quantize,
-             const PilotDotKernel& pilot, Executor& executor);
+  bool build(const AttentionCall& call, int64_t kv_head, int64_t begin, int64_t end,
+             const QuantizeKernel& quantize, const PilotDotKernel& pilot, Executor& executor);
 
   /// Absolute index of the first key of block 0.
   int64_t begin() const { return begin_; }
   int64_t end() const { return end_; }
-  int64_t blocks() const { return blocks_; }
-  /// Packed blocks of a KV head.
-  const void* packed(int64_t kv_head) const {
-    return packed_.data() + kv_head * blocks_ * block_bytes_;
-  }
+  /// Packed block `block`.
+  const std::byte* packed(int64_t block) const { return packed_.data() + block * block_bytes_; }
   /// k_scale / k_max per key, zero in the padding.
-  const float* factors(int64_t kv_head) const {
-    return scales_.data() + kv_head * blocks_ * kPilotKeyBlock;
-  }
-  /// k_max: the largest scale of the KV head's keys.
-  float largest_scale(int64_t kv_head) const {
-    return largest_scale_[static_cast<size_t>(kv_head)];
-  }
+  const float* factors() const { return scales_.data(); }
+  /// k_max: the largest scale of the keys.
+  float largest_scale() const { return largest_scale_; }
+  int64_t scratch_bytes() const;
 
  private:
-  void normalise_factors(int64_t kv_heads);
+  void normalise_factors();
 
   int64_t begin_ = 0;
   int64_t end_ = 0;
-  int64_t blocks_ = 0;
   int64_t block_bytes_ = 0;
-  ScratchBuffer<std::byte> packed_;           // [kv_heads][blocks] packed blocks
-  ScratchBuffer<float> scales_;               // [kv_heads][blocks · kPilotKeyBlock]
+  float largest_scale_ = 0.0F;
+  ScratchBuffer<std::byte> packed_;           // [blocks] packed blocks
+  ScratchBuffer<float> scales_;               // [blocks · kPilotKeyBlock]
   std::vector<ScratchBuffer<int8_t>> chunk_;  // per thread: one chunk of unpacked keys
-  std::vector<float> largest_scale_;
 };
 
-/// Scores of the rows of one tile, list after list. One object per thread, reused.
+/// What the rows of one tile make of the keys. One object per thread, reused.
 class TileEstimate {
  public:
-  /// Grows the scratch so that `estimate` allocates nothing. Throws std::bad_alloc.
-  void reserve(int64_t max_rows, int64_t dim, int64_t keys, const PilotDotKernel& pilot);
+  /// Of every so many pairs of blocks in the middle of the context, one is sampled.
+  static constexpr int64_t kSampleStride = 16;
+  /// Contexts of up to so many blocks are sampled whole.
+  static constexpr int64_t kWholeBlocks = 64;
+
+  /// Grows the scratch so that `scores` or `ranks` allocates nothing. Throws std::bad_alloc.
+  void reserve_scores(int64_t max_rows, int64_t dim, int64_t keys, const PilotDotKernel& pilot);
+  void reserve_ranks(int64_t max_rows, int64_t dim, int64_t keys, const PilotDotKernel& pilot);
 
   /// Scores for the rows of `lists` (all of one KV head). Keys that a row does not see become
   /// kHiddenScore. False when a query row holds a NaN or an infinity.
-  bool estimate(const AttentionCall& call, const KeyEstimate& keys, const Visibility& visibility,
-                int64_t kv_head, std::span<const ListRows> lists, const QuantizeKernel& quantize,
-                const PilotDotKernel& pilot);
+  bool scores(const AttentionCall& call, const KeyEstimate& keys, const Visibility& visibility,
+              std::span<const ListRows> lists, const QuantizeKernel& quantize,
+              const PilotDotKernel& pilot);
+
+  /// Ranks of the keys for `list`, whose rows are all plain: row(0), as scores of a single row that
+  /// sees what any of them sees. False as above.
+  bool ranks(const AttentionCall& call, const KeyEstimate& keys, const Visibility& visibility,
+             const ListRows& list, const QuantizeKernel& quantize, const PilotDotKernel& pilot,
+             const SelectKernel& select);
 
   /// Scores of row i, counted through all lists: [stride()], of absolute keys keys.begin() + j.
   int16_t* row(int64_t i) { return scores_.data() + i * stride_; }
-  /// Score units per logit of row i; 0 when all its scores are zero.
+  /// Score units per logit of row i, and per log2 unit; 0 when all its scores are zero.
   double units_per_logit(int64_t i) const { return units_per_logit_.data()[i]; }
+  double units_per_log2(int64_t i) const { return units_per_logit(i) * 0.6931471805599453; }
   /// Multiple of kScorePadding; what lies beyond the last key is hidden.
   int64_t stride() const { return stride_; }
+  int64_t scratch_bytes() const;
 
  private:
+  /// Which blocks of [first, first + blocks) the levels are taken from.
+  struct Sample;
+
+  void reserve_rows(int64_t max_rows, int64_t dim, const PilotDotKernel& pilot);
+  bool prepare(const AttentionCall& call, const KeyEstimate& keys, std::span<const ListRows> lists,
+               const QuantizeKernel& quantize, const PilotDotKernel& pilot);
   bool quantize_list(const AttentionCall& call, const ListRows& list, int64_t first,
                      const QuantizeKernel& quantize);
   void choose_factors(int64_t first, int64_t count, int64_t dim, bool negative);
+  PilotTile score_tile(const KeyEstimate& keys, int64_t rows, int64_t dim) const;
   void hide(const Visibility& visibility, int64_t head, int64_t query_row, int64_t i,
             const KeyEstimate& keys);
+  void score_sample(const Sample& sample, const KeyEstimate& keys, int64_t rows, int64_t dim,
+                    const PilotDotKernel& pilot);
+  void hide_in_sample(const Sample& sample, const Visibility& visibility, const ListRows& list,
+                      const KeyEstimate& keys);
+  void set_level(const Sample& sample, const RowVisibility& seen, double slope, int64_t i,
+                 const SelectKernel& select);
 
   int64_t stride_ = 0;
-  ScratchBuffer<int8_t> quantised_;        // [rows][dim]
-  ScratchBuffer<std::byte> packed_;        // packed query rows
-  ScratchBuffer<float> query_scale_;       // [rows]
-  ScratchBuffer<float> row_factor_;        // [rows]
+  int64_t sample_stride_ = 0;
+  ScratchBuffer<int8_t> quantised_;       // [rows][dim]
+  ScratchBuffer<std::byte> packed_;       // packed query rows
+  ScratchBuffer<float> query_scale_;      // [rows]
+  ScratchBuffer<float> row_factor_;       // [rows]
   ScratchBuffer<double> units_per_logit_;  // [rows]
-  ScratchBuffer<int16_t> scores_;          // [rows][stride]
+  ScratchBuffer<float> slope_;            // [rows]
+  ScratchBuffer<float> offset_;           // [rows]
+  ScratchBuffer<int16_t> scores_;         // [rows][stride], or one row of ranks
+  ScratchBuffer<int16_t> sample_;         // [rows][sample_stride]
 };
 
 }  // namespace shadowattn

@@ -26,8 +26,31 @@ int64_t keep_count(const EngineOptions& options, int64_t visible) {
   return std::min(std::max<int64_t>(wanted, options.keep_floor), visible);
 }
 
-CallPlan plan_call(const EngineOptions& options, const Visibility& visibility,
-                   int64_t group_heads) {
+int64_t dense_parts(int64_t tasks, int64_t keys) {
+  constexpr int64_t kEnoughTasks = 16;
+  constexpr int64_t kPartKeys = 1024;  // some ten microseconds for one row of a group of heads
+  constexpr int64_t kMostParts = 32;
+  if (tasks >= kEnoughTasks || keys < 2 * kPartKeys) return 1;
+  const int64_t parts = std::min(keys / kPartKeys, kMostParts);
+  return (keys + part_length(keys, parts) - 1) / part_length(keys, parts);
+}
+
+int64_t part_length(int64_t keys, int64_t parts) {
+  constexpr int64_t kStep = 64;
+  return ((keys + parts - 1) / parts + kStep - 1) / kStep * kStep;
+}
+
+std::vector<QueryTile> dense_tiles(int64_t query_rows, int64_t rows) {
+  std::vector<QueryTile> tiles;
+  for (int64_t row = 0; row < query_rows; row += rows) {
+    const RowRange range{row, std::min(rows, query_rows - row)};
+    tiles.push_back({range, {range}});
+  }
+  return tiles;
+}
+
+CallPlan plan_call(const EngineOptions& options, const Visibility& visibility, int64_t group_heads,
+                   int64_t dense_target) {
   CallPlan plan;
   if (options.mode == Mode::kDense) {
     plan.dense_reason = DenseReason::kRequested;
@@ -35,8 +58,16 @@ CallPlan plan_call(const EngineOptions& options, const Visibility& visibility,
     // keep_count is the whole context for the longest row, so it is for every row.
     plan.dense_reason = DenseReason::kShort;
   }
-  const int64_t target = std::max<int64_t>(1, kTileTarget / group_heads);
-  const int64_t rows_per_list = plan.dense() ? target : options.rows_per_list;
+  if (plan.dense()) {
+    plan.tiles = dense_tiles(visibility.query_rows(), std::max<int64_t>(1, dense_target / group_heads));
+    return plan;
+  }
+  const int64_t rows_per_list = options.rows_per_list;
+  const int64_t list_heads = options.share_heads ? group_heads : 1;
+  plan.ranks = rows_per_list * list_heads > 1 && visibility.all_plain();
+  // Scores of a tile lie in the second-level cache: few rows of many keys.
+  const int64_t rows_of_scores = plan.ranks ? kTileTarget : kScoreTileTarget;
+  const int64_t target = std::max<int64_t>(1, rows_of_scores / group_heads);
   const int64_t tile_rows = std::max(rows_per_list, target / rows_per_list * rows_per_list);
 
   for (int64_t row = 0; row < visibility.query_rows();) {
@@ -46,7 +77,7 @@ CallPlan plan_call(const EngineOptions& options, const Visibility& visibility,
     while (row < last) {
       RowRange group{row, 1};
       while (group.count < rows_per_list && row + group.count < last &&
-             (plan.dense() || visibility.row(0, row + group.count).continues)) {
+             visibility.row(0, row + group.count).continues) {
         ++group.count;
       }
       row += group.count;

@@ -24,6 +24,9 @@ struct QueryTile {
 struct CallPlan {
   DenseReason dense_reason = DenseReason::kNone;  ///< kNone: shadow
   std::vector<QueryTile> tiles;
+  /// Lists of several rows whose masks are plain: the pilot ranks keys for all of them at once and
+  /// stores no scores. Else it stores the scores of each row.
+  bool ranks = false;
 
   bool dense() const { return dense_reason != DenseReason::kNone; }
 };
@@ -34,8 +37,24 @@ int64_t keep_count(const EngineOptions& options, int64_t visible);
 /// Rows × query heads that a tile aims at: enough that packing a key for the tile costs little
 /// beside using it.
 inline constexpr int64_t kTileTarget = 64;
+/// The same for a dense call with kernels that pack keys to 16 bits, which costs more.
+inline constexpr int64_t kWideTileTarget = 224;
+/// The same where the pilot stores the scores of every row.
+inline constexpr int64_t kScoreTileTarget = 16;
 
-/// `group_heads`: query heads per KV head. Throws std::bad_alloc.
-CallPlan plan_call(const EngineOptions& options, const Visibility& visibility, int64_t group_heads);
+/// `group_heads`: query heads per KV head; `dense_target`: kTileTarget of a dense call. Throws
+/// std::bad_alloc.
+CallPlan plan_call(const EngineOptions& options, const Visibility& visibility, int64_t group_heads,
+                   int64_t dense_target = kTileTarget);
+
+/// Into how many parts of equal length a dense call with `tasks` tiles × KV heads cuts its keys, so
+/// that all threads have work when there are few rows. The number of threads plays no part: the
+/// result does not depend on it.
+int64_t dense_parts(int64_t tasks, int64_t keys);
+/// Keys per part, the last one may have fewer; a multiple of 64.
+int64_t part_length(int64_t keys, int64_t parts);
+
+/// One tile per `rows` query rows, all of it dense. Throws std::bad_alloc.
+std::vector<QueryTile> dense_tiles(int64_t query_rows, int64_t rows);
 
 }  // namespace shadowattn

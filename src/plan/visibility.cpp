@@ -1,7 +1,9 @@
 #include "plan/visibility.h"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
+#include <type_traits>
 
 #include "kernels/half.h"
 
@@ -16,24 +18,38 @@ bool hidden(float value) { return value == kMinusInfinity; }
 bool nonzero(uint16_t half) { return (half & 0x7FFFU) != 0; }
 bool nonzero(float value) { return value != 0.0F; }  // true for NaN
 
+/// Whether all bits of [begin, end) are zero: every key is visible and nothing is added. One pass
+/// that the compiler vectorises; -0 counts as not plain, which is slower, not wrong.
+template <typename Element>
+bool all_zero(const Element* mask, int64_t begin, int64_t end) {
+  using Bits = std::conditional_t<sizeof(Element) == 2, uint16_t, uint32_t>;
+  Bits any = 0;
+  for (int64_t j = begin; j < end; ++j) any |= std::bit_cast<Bits>(mask[j]);
+  return any == 0;
+}
+
 template <typename Element>
 RowVisibility scan_mask(const Element* mask, int64_t keys) {
-  // One branch-free pass that the compiler vectorises; a row is mostly zeros and -inf.
+  RowVisibility row;
+  int64_t begin = 0;
+  int64_t end = keys;
+  while (begin < end && hidden(mask[begin])) ++begin;
+  if (begin == end) return row;
+  while (hidden(mask[end - 1])) --end;
+  row.begin = static_cast<int32_t>(begin);
+  row.end = static_cast<int32_t>(end);
+  if (all_zero(mask, begin, end)) {
+    row.visible = row.end - row.begin;
+    row.plain = true;
+    return row;
+  }
   int64_t visible = 0;
   bool biased = false;
-  for (int64_t j = 0; j < keys; ++j) {
+  for (int64_t j = begin; j < end; ++j) {
     const bool seen = !hidden(mask[j]);
     visible += seen ? 1 : 0;
     biased = biased | (seen & nonzero(mask[j]));
   }
-  RowVisibility row;
-  if (visible == 0) return row;
-  int64_t begin = 0;
-  int64_t end = keys;
-  while (hidden(mask[begin])) ++begin;
-  while (hidden(mask[end - 1])) --end;
-  row.begin = static_cast<int32_t>(begin);
-  row.end = static_cast<int32_t>(end);
   row.visible = static_cast<int32_t>(visible);
   row.plain = !biased && visible == end - begin;
   return row;
@@ -92,6 +108,7 @@ Visibility::Visibility(const AttentionCall& call, Executor& executor)
   begin_ = std::numeric_limits<int32_t>::max();
   for (const RowVisibility& row : rows_) {
     if (row.visible == 0) continue;
+    all_plain_ = all_plain_ && row.plain;
     begin_ = std::min(begin_, row.begin);
     end_ = std::max(end_, row.end);
     max_visible_ = std::max(max_visible_, row.visible);

@@ -43,7 +43,14 @@ class Visibility {
     return rows_[static_cast<size_t>(head % mask_heads_ * query_rows_ + index)];
   }
 
+  /// Whether two query heads have the same mask and bias.
+  bool same_for(int64_t a, int64_t b) const {
+    return a % mask_heads_ == b % mask_heads_ && call_.mask.slopes == nullptr;
+  }
+
   int64_t query_rows() const { return query_rows_; }
+  /// Every row is plain.
+  bool all_plain() const { return all_plain_; }
   /// Union over all rows and heads.
   int32_t begin() const { return begin_; }
   int32_t end() const { return end_; }
@@ -71,6 +78,7 @@ class Visibility {
   int32_t begin_ = 0;
   int32_t end_ = 0;
   int32_t max_visible_ = 0;
+  bool all_plain_ = true;
 };
 
 }  // namespace shadowattn

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "pilot/row_level.h"
+
 namespace shadowattn {
 namespace {
 
@@ -48,28 +50,25 @@ void force_row(const EngineOptions& options, const Visibility& visibility, int64
   }
 }
 
-/// log2 with straight lines between the powers of two: the inverse of the kernels' e2, and like it
-/// the same on every machine, which std::log2 need not be.
-double straight_log2(double x) {
-  int exponent = 0;
-  const double fraction = std::frexp(x, &exponent);  // in [0.5, 1)
-  return exponent - 2.0 + 2.0 * fraction;
+/// The score that stands for a softmax share of one. Saturates for rows whose logits are all tiny;
+/// they are uniform anyway.
+int16_t share_level(const int16_t* scores, int64_t n, double units_per_log2,
+                    const SelectKernel& kernel) {
+  if (units_per_log2 <= 0.0) return std::max<int16_t>(kernel.row_max(scores, n), 0);
+  bool seen = false;
+  const double level =
+      log_sum_level({scores, n, 1.0}, {scores, 0, 0.0}, units_per_log2, kernel, &seen);
+  if (!seen) return 0;
+  return static_cast<int16_t>(std::min<double>(std::rint(level * units_per_log2), kForcedScore));
 }
 
-/// The score that stands for a softmax share of one: the row's maximum plus the logarithm of its
-/// sum, in score units. Saturates for rows whose logits are all tiny; they are uniform anyway.
-int16_t log_sum_level(const int16_t* scores, int64_t n, double units_per_logit,
-                      const SelectKernel& kernel) {
-  constexpr double kLn2 = 0.6931471805599453;
-  constexpr double kSteepest = 1e30;  // logits beyond any float: only the maximum counts
-  const int16_t row_max = kernel.row_max(scores, n);
-  if (row_max == kHiddenScore || units_per_logit <= 0.0) return std::max<int16_t>(row_max, 0);
-  const double units_per_log2 = units_per_logit * kLn2;
-  const auto log2_per_unit = static_cast<float>(std::min(1.0 / units_per_log2, kSteepest));
-  const int64_t sum = kernel.exp_sum(scores, row_max, n, log2_per_unit);
-  const double log_sum = straight_log2(static_cast<double>(sum) / kExpSumOne);
-  const double level = std::rint(row_max + log_sum * units_per_log2);
-  return static_cast<int16_t>(std::min<double>(level, kForcedScore));
+/// One past the last key that a row of the list sees, relative to keys.begin().
+int64_t visible_end(const Visibility& visibility, const ListRows& list, const KeyEstimate& keys) {
+  int64_t end = keys.begin();
+  for (int64_t i = 0; i < list.count(); ++i) {
+    end = std::max<int64_t>(end, visibility.row(list.head(i), list.row(i)).end);
+  }
+  return end - keys.begin();
 }
 
 }  // namespace
@@ -79,37 +78,39 @@ void TokenSelector::reserve(int64_t keys) {
   indices_.reserve(padded_scores(keys));
 }
 
-TokenList TokenSelector::select(const EngineOptions& options, const Visibility& visibility,
-                                const ListRows& list, int64_t first_row, const KeyEstimate& keys,
-                                TileEstimate& estimate, const SelectKernel& kernel) {
-  int64_t end = keys.begin();
-  int64_t most_visible = 0;
-  for (int64_t i = 0; i < list.count(); ++i) {
-    const RowVisibility& seen = visibility.row(list.head(i), list.row(i));
-    end = std::max<int64_t>(end, seen.end);
-    most_visible = std::max<int64_t>(most_visible, seen.visible);
+int16_t* TokenSelector::merge(const Visibility& visibility, const ListRows& list,
+                              int64_t first_row, const KeyEstimate& keys, TileEstimate& estimate,
+                              const SelectKernel& kernel) {
+  if (list.count() == 1) return estimate.row(first_row);
+  const int64_t n = visible_end(visibility, list, keys);
+  int16_t* importance = importance_.data();
+  std::fill_n(importance, padded_scores(n), kHiddenScore);
+  for (int64_t i = first_row; i < first_row + list.count(); ++i) {
+    const int16_t* scores = estimate.row(i);
+    kernel.merge(scores, share_level(scores, n, estimate.units_per_log2(i), kernel), n, importance);
   }
-  const int64_t n = end - keys.begin();
+  return importance;
+}
 
-  int16_t* importance = estimate.row(first_row);
-  if (list.count() > 1) {
-    importance = importance_.data();
-    std::fill_n(importance, padded_scores(n), kHiddenScore);
-    for (int64_t i = 0; i < list.count(); ++i) {
-      const int16_t* scores = estimate.row(first_row + i);
-      const double units = estimate.units_per_logit(first_row + i);
-      kernel.merge(scores, log_sum_level(scores, n, units, kernel), n, importance);
-    }
-  }
+TokenList TokenSelector::select(const EngineOptions& options, const Visibility& visibility,
+                                const ListRows& list, const KeyEstimate& keys, int16_t* importance,
+                                const SelectKernel& kernel) {
+  int64_t most_visible = 0;
   Forcer forcer(importance, keys.begin());
   for (int64_t i = 0; i < list.count(); ++i) {
-    force_row(options, visibility, list.head(i), list.row(i), forcer);
+    const int64_t head = list.head(i);
+    most_visible = std::max<int64_t>(most_visible, visibility.row(head, list.row(i)).visible);
+    if (i > 0 && visibility.same_for(head, list.head(i - 1)) && list.row(i) == list.row(i - 1)) {
+      continue;  // heads that share the mask force the same keys
+    }
+    force_row(options, visibility, head, list.row(i), forcer);
   }
+  const int64_t n = visible_end(visibility, list, keys);
   const int64_t keep = std::max(keep_count(options, most_visible), forcer.count());
   int32_t* out = indices_.data();
   const int64_t count = kernel.top_k(importance, n, keep, out);
   for (int64_t i = 0; i < count; ++i) out[i] += static_cast<int32_t>(keys.begin());
-  return {out, count};
+  return {out, 0, count};
 }
 
 }  // namespace shadowattn

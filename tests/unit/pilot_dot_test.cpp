@@ -162,6 +162,65 @@ TEST_P(PilotDotCaseTest, ClampsWhatDoesNotFit) {
   }
 }
 
+/// slope and offset of a row whose largest possible score is 2^`top` times a share of one.
+struct RankScale {
+  std::vector<float> slope;
+  std::vector<float> offset;
+
+  RankScale(const Problem& p, double octaves, double top) {
+    test::Random random(7);
+    for (int64_t r = 0; r < p.rows; ++r) {
+      const double largest = static_cast<double>(p.dim) * 127.0 * 127.0;
+      const double sign = r % 3 == 2 ? -1.0 : 1.0;
+      slope.push_back(static_cast<float>(sign * octaves * random.uniform() / largest * 0x1p23));
+      offset.push_back(static_cast<float>((127.0 + top - octaves * random.uniform()) * 0x1p23));
+    }
+  }
+};
+
+void expect_reference_ranks(const PilotDotKernel& kernel, const Problem& p, const RankScale& scale,
+                            size_t offset) {
+  constexpr int16_t kUntouched = 12345;
+  const auto width = static_cast<size_t>(p.blocks * kPilotKeyBlock);
+  std::vector<int8_t> keys(static_cast<size_t>(p.blocks * kernel.key_block_bytes(p.dim)) + 4);
+  std::vector<int8_t> queries(static_cast<size_t>(p.rows * kernel.query_row_bytes(p.dim)) + 4);
+  kernel.pack_keys(p.k.data(), p.keys, p.dim, keys.data() + 4 * offset);
+  kernel.pack_queries(p.q.data(), p.rows, p.dim, queries.data() + 4 * offset);
+  std::vector<int16_t> rank(width + offset + 1, kUntouched);
+  PilotRank list;
+  list.queries = queries.data() + 4 * offset;
+  list.rows = p.rows;
+  list.keys = keys.data() + 4 * offset;
+  list.key_blocks = p.blocks;
+  list.dim = p.dim;
+  list.key_factor = p.key_factor.data();
+  list.slope = scale.slope.data();
+  list.offset = scale.offset.data();
+  list.rank = rank.data() + offset;
+  kernel.ranks(list);
+  const std::vector<int8_t> padding(static_cast<size_t>(p.dim), 0);
+  for (size_t j = 0; j < width; ++j) {
+    const int8_t* k = static_cast<int64_t>(j) < p.keys
+                          ? p.k.data() + static_cast<int64_t>(j) * p.dim
+                          : padding.data();
+    ASSERT_EQ(rank[offset + j],
+              test::reference_rank(p.q.data(), p.rows, k, p.dim, p.key_factor[j],
+                                   scale.slope.data(), scale.offset.data()))
+        << "key " << j;
+  }
+  EXPECT_EQ(rank[offset + width], kUntouched);
+}
+
+TEST_P(PilotDotCaseTest, RanksMatchReference) {
+  const PilotDotKernel& kernel = GetParam().kernel;
+  SHADOWATTN_SKIP_UNLESS_RUNS_HERE(kernel);
+  const Problem p(GetParam().data, 3);
+  expect_reference_ranks(kernel, p, RankScale(p, 30.0, 0.0), 0);    // as the engine asks
+  expect_reference_ranks(kernel, p, RankScale(p, 0.01, 0.0), 1);    // nearly uniform rows
+  expect_reference_ranks(kernel, p, RankScale(p, 400.0, 0.0), 0);   // most shares underflow
+  expect_reference_ranks(kernel, p, RankScale(p, 60.0, 150.0), 1);  // and at the cap
+}
+
 INSTANTIATE_TEST_SUITE_P(Kernels, PilotDotCaseTest,
                          testing::ValuesIn(test::cross(pilot_dot_kernels(), pilot_cases())),
                          test::param_label<PilotDotCaseTest::ParamType>);

@@ -57,6 +57,22 @@ inline int16_t reference_score(const int8_t* q, const int8_t* k, int64_t dim, fl
   return static_cast<int16_t>(std::nearbyint(clamped));
 }
 
+/// Upper half of the sum of shares of all rows, whose INT8 rows follow each other in `q`.
+inline int16_t reference_rank(const int8_t* q, int64_t rows, const int8_t* k, int64_t dim,
+                              float key_factor, const float* slope, const float* offset) {
+  float share = 0.0F;
+  for (int64_t r = 0; r < rows; ++r) {
+    int64_t dot = 0;
+    for (int64_t d = 0; d < dim; ++d) dot += static_cast<int64_t>(q[r * dim + d]) * k[d];
+    const float product = static_cast<float>(dot) * key_factor;
+    const float scaled = product * slope[r];
+    const double bits = static_cast<double>(scaled + offset[r]);
+    const auto clamped = static_cast<uint32_t>(std::clamp(bits, 0.0, 247.0 * 0x1p23));
+    share += std::bit_cast<float>(clamped);
+  }
+  return static_cast<int16_t>(std::bit_cast<uint32_t>(share) >> 16);
+}
+
 // --- select -------------------------------------------------------------------------------------
 
 /// By sorting everything.

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "kernels/pilot_dot/pilot_dot.h"
+#include "kernels/simd/unroll.h"
 
 namespace shadowattn {
 namespace {
@@ -36,28 +37,64 @@ inline __m256i broadcast_pair(const int16_t* p) {
   return _mm256_set1_epi32(pair);
 }
 
+/// The INT32 sums of kRows query rows (from `q` on) and the sixteen keys of a block.
 template <int kRows>
-void score_rows(const PilotTile& tile, int64_t row, int64_t block) {
-  const int64_t dim = tile.dim;
-  const auto* q = static_cast<const int16_t*>(tile.queries) + row * dim;
-  const auto* k = static_cast<const int16_t*>(tile.keys) + block * kPilotKeyBlock * dim;
-  __m256i low[kRows];
-  __m256i high[kRows];
-  for (int r = 0; r < kRows; ++r) low[r] = high[r] = _mm256_setzero_si256();
+[[gnu::always_inline]] inline void dot_rows(const int16_t* q, const int16_t* k, int64_t dim,
+                                            __m256i (&low)[kRows], __m256i (&high)[kRows]) {
+  unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
+    low[r] = high[r] = _mm256_setzero_si256();
+  });
   for (int64_t d = 0; d < dim; d += 2, k += 32) {
     const __m256i k_low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(k));
     const __m256i k_high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(k + 16));
-    for (int r = 0; r < kRows; ++r) {
+    unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
       const __m256i pair = broadcast_pair(q + r * dim + d);
       low[r] = _mm256_add_epi32(low[r], _mm256_madd_epi16(pair, k_low));
       high[r] = _mm256_add_epi32(high[r], _mm256_madd_epi16(pair, k_high));
-    }
+    });
   }
+}
+
+template <int kRows>
+void score_rows(const PilotTile& tile, int64_t row, int64_t block) {
+  __m256i low[kRows];
+  __m256i high[kRows];
+  dot_rows<kRows>(static_cast<const int16_t*>(tile.queries) + row * tile.dim,
+                  static_cast<const int16_t*>(tile.keys) + block * kPilotKeyBlock * tile.dim,
+                  tile.dim, low, high);
   const int64_t key = block * kPilotKeyBlock;
-  for (int r = 0; r < kRows; ++r) {
+  unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
     store_scores(low[r], high[r], tile.key_factor + key, tile.row_factor[row + r],
                  tile.scores + (row + r) * tile.stride + key);
-  }
+  });
+}
+
+/// Eight keys' shares of one row.
+inline __m256 shares(__m256i acc, __m256 key_factor, __m256 slope, __m256 offset) {
+  const __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(acc), key_factor);
+  const __m256 bits = _mm256_add_ps(_mm256_mul_ps(product, slope), offset);
+  const __m256 clamped =
+      _mm256_min_ps(_mm256_max_ps(bits, _mm256_setzero_ps()), _mm256_set1_ps(kRankCap));
+  return _mm256_castsi256_ps(_mm256_cvttps_epi32(clamped));
+}
+
+/// Adds the shares of kRows rows to those of the sixteen keys of a block.
+template <int kRows>
+void add_shares(const PilotRank& list, int64_t row, int64_t block, __m256& low_share,
+                __m256& high_share) {
+  __m256i low[kRows];
+  __m256i high[kRows];
+  dot_rows<kRows>(static_cast<const int16_t*>(list.queries) + row * list.dim,
+                  static_cast<const int16_t*>(list.keys) + block * kPilotKeyBlock * list.dim,
+                  list.dim, low, high);
+  const __m256 low_factor = _mm256_loadu_ps(list.key_factor + block * kPilotKeyBlock);
+  const __m256 high_factor = _mm256_loadu_ps(list.key_factor + block * kPilotKeyBlock + 8);
+  unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
+    const __m256 slope = _mm256_set1_ps(list.slope[row + r]);
+    const __m256 offset = _mm256_set1_ps(list.offset[row + r]);
+    low_share = _mm256_add_ps(low_share, shares(low[r], low_factor, slope, offset));
+    high_share = _mm256_add_ps(high_share, shares(high[r], high_factor, slope, offset));
+  });
 }
 
 }  // namespace
@@ -107,6 +144,22 @@ void pilot_scores_avx2(const PilotTile& tile) {
       default:
         break;
     }
+  }
+}
+
+void pilot_ranks_avx2(const PilotRank& list) {
+  for (int64_t block = 0; block < list.key_blocks; ++block) {
+    __m256 low = _mm256_setzero_ps();
+    __m256 high = _mm256_setzero_ps();
+    int64_t row = 0;
+    for (; row + kRowsPerStep <= list.rows; row += kRowsPerStep) {
+      add_shares<kRowsPerStep>(list, row, block, low, high);
+    }
+    for (; row < list.rows; ++row) add_shares<1>(list, row, block, low, high);
+    const __m256i words = _mm256_packus_epi32(_mm256_srli_epi32(_mm256_castps_si256(low), 16),
+                                              _mm256_srli_epi32(_mm256_castps_si256(high), 16));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(list.rank + block * kPilotKeyBlock),
+                        _mm256_permute4x64_epi64(words, 0xD8));
   }
 }
 

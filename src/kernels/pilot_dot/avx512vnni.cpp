@@ -9,6 +9,8 @@
 #include <cstring>
 
 #include "kernels/pilot_dot/pilot_dot.h"
+#include "kernels/simd/avx512_dot.h"
+#include "kernels/simd/unroll.h"
 
 namespace shadowattn {
 namespace {
@@ -32,32 +34,81 @@ inline int32_t load_word(const int8_t* p) {
   return word;
 }
 
+/// acc[r][b]: the INT32 sums of kRows query rows (from `q` on) and kBlocks key blocks (from `k` on).
 template <int kRows, int kBlocks>
-void score_rows(const PilotTile& tile, int64_t row, int64_t block) {
-  const int64_t dim = tile.dim;
+[[gnu::always_inline]] inline void dot_rows(const int8_t* q, const uint8_t* k, int64_t dim,
+                                            __m512i (&acc)[kRows][kBlocks]) {
   const int64_t row_bytes = kQueryHeader + dim;
   const int64_t block_bytes = kPilotKeyBlock * dim;
-  const auto* q = static_cast<const int8_t*>(tile.queries) + row * row_bytes;
-  const auto* k = static_cast<const uint8_t*>(tile.keys) + block * block_bytes;
-  __m512i acc[kRows][kBlocks];
-  for (int r = 0; r < kRows; ++r) {
-    for (int b = 0; b < kBlocks; ++b) acc[r][b] = _mm512_set1_epi32(load_word(q + r * row_bytes));
-  }
+  unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
+    const __m512i start = _mm512_set1_epi32(load_word(q + r * row_bytes));
+    unrolled<kBlocks>([&](auto b) __attribute__((always_inline)) { acc[r][b] = start; });
+  });
   q += kQueryHeader;
   for (int64_t d = 0; d < dim; d += 4, k += 64) {
     __m512i keys[kBlocks];
-    for (int b = 0; b < kBlocks; ++b) keys[b] = _mm512_loadu_si512(k + b * block_bytes);
-    for (int r = 0; r < kRows; ++r) {
+    unrolled<kBlocks>([&](auto b) __attribute__((always_inline)) {
+      keys[b] = _mm512_loadu_si512(k + b * block_bytes);
+    });
+    unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
       const __m512i word = _mm512_set1_epi32(load_word(q + r * row_bytes + d));
-      for (int b = 0; b < kBlocks; ++b) acc[r][b] = _mm512_dpbusd_epi32(acc[r][b], keys[b], word);
-    }
+      unrolled<kBlocks>(
+          [&](auto b) __attribute__((always_inline)) { dot_bytes(acc[r][b], keys[b], word); });
+    });
   }
-  for (int r = 0; r < kRows; ++r) {
-    for (int b = 0; b < kBlocks; ++b) {
-      const int64_t key = (block + b) * kPilotKeyBlock;
-      store_scores(acc[r][b], tile.key_factor + key, tile.row_factor[row + r],
-                   tile.scores + (row + r) * tile.stride + key);
-    }
+}
+
+template <int kRows, int kBlocks>
+void score_rows(const PilotTile& tile, int64_t row, int64_t block) {
+  __m512i acc[kRows][kBlocks];
+  dot_rows<kRows, kBlocks>(
+      static_cast<const int8_t*>(tile.queries) + row * (kQueryHeader + tile.dim),
+      static_cast<const uint8_t*>(tile.keys) + block * kPilotKeyBlock * tile.dim, tile.dim, acc);
+  unrolled<kRows * kBlocks>([&](auto i) __attribute__((always_inline)) {
+    constexpr int r = i / kBlocks;
+    constexpr int b = i % kBlocks;
+    const int64_t key = (block + b) * kPilotKeyBlock;
+    store_scores(acc[r][b], tile.key_factor + key, tile.row_factor[row + r],
+                 tile.scores + (row + r) * tile.stride + key);
+  });
+}
+
+/// Adds the shares of kRows rows to share[b].
+template <int kRows, int kBlocks>
+[[gnu::always_inline]] inline void add_shares(const PilotRank& list, int64_t row, int64_t block,
+                                              __m512 (&share)[kBlocks]) {
+  __m512i acc[kRows][kBlocks];
+  dot_rows<kRows, kBlocks>(
+      static_cast<const int8_t*>(list.queries) + row * (kQueryHeader + list.dim),
+      static_cast<const uint8_t*>(list.keys) + block * kPilotKeyBlock * list.dim, list.dim, acc);
+  const __m512 cap = _mm512_set1_ps(kRankCap);
+  unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
+    const __m512 slope = _mm512_set1_ps(list.slope[row + r]);
+    const __m512 offset = _mm512_set1_ps(list.offset[row + r]);
+    unrolled<kBlocks>([&](auto b) __attribute__((always_inline)) {
+      const __m512 factor = _mm512_loadu_ps(list.key_factor + (block + b) * kPilotKeyBlock);
+      const __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[r][b]), factor);
+      const __m512 bits = _mm512_add_ps(_mm512_mul_ps(product, slope), offset);
+      const __m512 clamped = _mm512_min_ps(_mm512_max_ps(bits, _mm512_setzero_ps()), cap);
+      share[b] = _mm512_add_ps(share[b], _mm512_castsi512_ps(_mm512_cvttps_epi32(clamped)));
+    });
+  });
+}
+
+template <int kBlocks>
+void rank_blocks(const PilotRank& list, int64_t block) {
+  __m512 share[kBlocks];
+  for (__m512& s : share) s = _mm512_setzero_ps();
+  int64_t row = 0;
+  for (; row + kRowsPerStep <= list.rows; row += kRowsPerStep) {
+    add_shares<kRowsPerStep, kBlocks>(list, row, block, share);
+  }
+  for (; row + 4 <= list.rows; row += 4) add_shares<4, kBlocks>(list, row, block, share);
+  for (; row < list.rows; ++row) add_shares<1, kBlocks>(list, row, block, share);
+  for (int b = 0; b < kBlocks; ++b) {
+    const __m512i upper = _mm512_srli_epi32(_mm512_castps_si512(share[b]), 16);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(list.rank + (block + b) * kPilotKeyBlock),
+                        _mm512_cvtepi32_epi16(upper));
   }
 }
 
@@ -84,8 +135,9 @@ void pilot_pack_keys_avx512vnni(const int8_t* k, int64_t keys, int64_t dim, void
     if (in_block < kPilotKeyBlock) std::memset(out, 128, static_cast<size_t>(kPilotKeyBlock * dim));
     for (int64_t j = 0; j < in_block; ++j) {
       const int8_t* row = k + (first + j) * dim;
-      for (int64_t d = 0; d < dim; ++d) {
-        out[d / 4 * 64 + j * 4 + d % 4] = static_cast<uint8_t>(row[d] + 128);
+      for (int64_t d = 0; d < dim; d += 4) {  // flipping the sign bit adds 128
+        const auto word = static_cast<uint32_t>(load_word(row + d)) ^ 0x80808080U;
+        std::memcpy(out + d * 16 + j * 4, &word, sizeof word);
       }
     }
     out += kPilotKeyBlock * dim;
@@ -101,6 +153,12 @@ void pilot_pack_queries_avx512vnni(const int8_t* q, int64_t rows, int64_t dim, v
     std::memcpy(out, &correction, sizeof correction);
     std::memcpy(out + kQueryHeader, q, static_cast<size_t>(dim));
   }
+}
+
+void pilot_ranks_avx512vnni(const PilotRank& list) {
+  int64_t block = 0;
+  for (; block + 2 <= list.key_blocks; block += 2) rank_blocks<2>(list, block);
+  if (block < list.key_blocks) rank_blocks<1>(list, block);
 }
 
 void pilot_scores_avx512vnni(const PilotTile& tile) {

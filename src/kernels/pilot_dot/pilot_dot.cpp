@@ -8,7 +8,8 @@ namespace shadowattn {
   int64_t pilot_query_row_bytes_##name(int64_t);                          \
   void pilot_pack_keys_##name(const int8_t*, int64_t, int64_t, void*);    \
   void pilot_pack_queries_##name(const int8_t*, int64_t, int64_t, void*); \
-  void pilot_scores_##name(const PilotTile&);
+  void pilot_scores_##name(const PilotTile&);                             \
+  void pilot_ranks_##name(const PilotRank&);
 #include "kernels/pilot_dot/kernels.inc"
 #undef SHADOWATTN_KERNEL
 
@@ -21,7 +22,8 @@ const std::vector<PilotDotKernel>& pilot_dot_kernels() {
    pilot_query_row_bytes_##name,       \
    pilot_pack_keys_##name,             \
    pilot_pack_queries_##name,          \
-   pilot_scores_##name},
+   pilot_scores_##name,                 \
+   pilot_ranks_##name},
 #include "kernels/pilot_dot/kernels.inc"
 #undef SHADOWATTN_KERNEL
   };

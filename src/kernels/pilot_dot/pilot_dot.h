@@ -1,12 +1,24 @@
-// Kernel family `pilot_dot`: INT8 Q·Kᵀ of one tile, as 16-bit fixed-point scores.
+// Kernel family `pilot_dot`: INT8 Q·Kᵀ of one tile, as 16-bit fixed-point scores or as one rank per
+// key for all rows of a token list.
 //
 //   acc[r][j]   = Σ_d q[r][d] · k[j][d]                          exact INT32, |acc| ≤ 256 · 127²
 //   score[r][j] = round_to_nearest_even((float(acc) · key_factor[j]) · row_factor[r])
 //
 // clamped to [-32767, 32767]; -32768 is kept free for "hidden" (kHiddenScore, select.h). The caller
 // chooses the factors so that scores fit (products of 2^31 and more are outside the contract).
-// float(acc) is exact (below 2^24) and the two products are rounded in this order, so every kernel
-// gives the same bits.
+//
+//   share[j] = Σ_r e2((float(acc[r][j]) · key_factor[j]) · slope[r] + offset[r])
+//   rank[j]  = upper 16 bits of share[j], an f32                 0 … 0x7F80 (infinity)
+//
+// e2(x) = (1 + frac(x)) · 2^floor(x) is 2^x with straight lines between the powers of two (at most
+// 6.2 % too large). With x = log2 of the softmax share that row r gives key j, share[j] is the mass
+// that the rows of a list lose together without that key. The bits of a float are its logarithm, so
+// rows are given as slope = 2^23 · (…) and offset = 2^23 · (127 + …), and
+//
+//   e2 = bits(int32(clamp((float(acc) · key_factor) · slope + offset, 0, kRankCap)))   truncated
+//
+// Scores never leave the registers. float(acc) is exact (below 2^24), everything else is rounded in
+// the order written, rows are added in order: every kernel gives the same bits.
 //
 // Operands are packed once and reused: keys per call, queries per tile. Each kernel has its own
 // packed layout. Keys come in blocks of kPilotKeyBlock; pack_keys pads the last one with zero
@@ -35,6 +47,21 @@ struct PilotTile {
   int64_t stride = 0;         ///< elements
 };
 
+/// Largest f32 whose bits are a share: 2^120, so that sums stay ordered (they may reach infinity).
+inline constexpr float kRankCap = 247.0F * 0x1p23F;
+
+struct PilotRank {
+  const void* queries = nullptr;      ///< as in PilotTile, as are the next five
+  int64_t rows = 0;
+  const void* keys = nullptr;
+  int64_t key_blocks = 0;
+  int64_t dim = 0;
+  const float* key_factor = nullptr;
+  const float* slope = nullptr;   ///< [rows] finite
+  const float* offset = nullptr;  ///< [rows] finite
+  int16_t* rank = nullptr;        ///< [key_blocks · kPilotKeyBlock]
+};
+
 struct PilotDotKernel {
   std::string_view name;
   CpuFeatures needs;
@@ -47,6 +74,7 @@ struct PilotDotKernel {
   /// q: dense [rows][dim], values in [-127, 127]. packed: rows · query_row_bytes.
   void (*pack_queries)(const int8_t* q, int64_t rows, int64_t dim, void* packed);
   void (*scores)(const PilotTile& tile);
+  void (*ranks)(const PilotRank& list);
 };
 
 /// Best first; the last runs anywhere.

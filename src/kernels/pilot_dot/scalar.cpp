@@ -1,11 +1,22 @@
 // Plain C++; also the definition that the other kernels are compared with.
 // Layout: keys and queries as they come, [row][dim] int8; the last key block padded with zeros.
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
 #include "kernels/pilot_dot/pilot_dot.h"
 
 namespace shadowattn {
+namespace {
+
+int32_t dot(const int8_t* q, const int8_t* k, int64_t dim) {
+  int32_t acc = 0;
+  for (int64_t d = 0; d < dim; ++d) acc += q[d] * k[d];
+  return acc;
+}
+
+}  // namespace
 
 int64_t pilot_key_block_bytes_scalar(int64_t dim) { return kPilotKeyBlock * dim; }
 
@@ -28,13 +39,27 @@ void pilot_scores_scalar(const PilotTile& tile) {
   for (int64_t r = 0; r < tile.rows; ++r) {
     const int8_t* q = queries + r * tile.dim;
     for (int64_t j = 0; j < tile.key_blocks * kPilotKeyBlock; ++j) {
-      const int8_t* k = keys + j * tile.dim;
-      int32_t acc = 0;
-      for (int64_t d = 0; d < tile.dim; ++d) acc += q[d] * k[d];
+      const int32_t acc = dot(q, keys + j * tile.dim, tile.dim);
       const float scaled = (static_cast<float>(acc) * tile.key_factor[j]) * tile.row_factor[r];
       const float clamped = std::fmin(std::fmax(scaled, -32767.0F), 32767.0F);
       tile.scores[r * tile.stride + j] = static_cast<int16_t>(std::nearbyint(clamped));
     }
+  }
+}
+
+void pilot_ranks_scalar(const PilotRank& list) {
+  const auto* queries = static_cast<const int8_t*>(list.queries);
+  const auto* keys = static_cast<const int8_t*>(list.keys);
+  for (int64_t j = 0; j < list.key_blocks * kPilotKeyBlock; ++j) {
+    float share = 0.0F;
+    for (int64_t r = 0; r < list.rows; ++r) {
+      const int32_t acc = dot(queries + r * list.dim, keys + j * list.dim, list.dim);
+      const float product = static_cast<float>(acc) * list.key_factor[j];
+      const float bits = product * list.slope[r] + list.offset[r];
+      const float clamped = std::min(std::max(bits, 0.0F), kRankCap);
+      share += std::bit_cast<float>(static_cast<int32_t>(clamped));
+    }
+    list.rank[j] = static_cast<int16_t>(std::bit_cast<uint32_t>(share) >> 16);
   }
 }
 

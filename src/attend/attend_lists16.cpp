@@ -1,0 +1,165 @@
+#include "attend/attend_lists16.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "attend/row_state.h"
+
+namespace shadowattn {
+namespace {
+
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+constexpr float kLog2E = 1.44269504F;
+constexpr float kLn2 = 0.693147181F;
+
+RowSource source(const TensorView& view, int64_t head) {
+  return {view.row(head, 0), view.type, view.row_stride};
+}
+
+/// Position of the first key of the list that is not below `key`.
+int32_t position_of(const TokenList& list, int64_t key) {
+  if (list.keys == nullptr) {
+    return static_cast<int32_t>(std::clamp<int64_t>(key - list.first, 0, list.count));
+  }
+  return static_cast<int32_t>(std::lower_bound(list.keys, list.keys + list.count, key) - list.keys);
+}
+
+}  // namespace
+
+void ListAttender16::reserve(int64_t max_rows, int64_t dim, int64_t value_dim) {
+  query_.reserve(max_rows * dim);
+  query_step_.reserve(max_rows);
+  key_.reserve(kAttendBlock * dim / 2);
+  key_step_.reserve(kAttendBlock);
+  value_.reserve(kAttendBlock / 2 * value_dim);
+  row_begin_.reserve(max_rows);
+  row_end_.reserve(max_rows);
+  bias_.reserve(max_rows * kAttendBlock);
+  weights_.reserve(kAttend16Weights);
+  max_.reserve(max_rows);
+  sum_.reserve(max_rows * kAttend16Lanes);
+  out_.reserve(max_rows * value_dim);
+}
+
+int64_t ListAttender16::scratch_bytes() const {
+  return query_.bytes() + query_step_.bytes() + key_.bytes() + key_step_.bytes() + value_.bytes() +
+         row_begin_.bytes() + row_end_.bytes() + bias_.bytes() + weights_.bytes() + max_.bytes() +
+         sum_.bytes() + out_.bytes();
+}
+
+bool ListAttender16::start(const AttentionCall& call, const ListRows& rows,
+                           const Attend16Kernel& kernel) {
+  const int64_t dim = call.query.dim;
+  for (int64_t i = 0; i < rows.count(); ++i) {
+    const auto* q = static_cast<const float*>(call.query.row(rows.head(i), rows.row(i)));
+    if (!kernel.pack_query(q, dim, call.scale * kLog2E, query_.data() + i * dim,
+                           query_step_.data() + i)) {
+      return false;
+    }
+  }
+  std::fill_n(max_.data(), rows.count(), kMinusInfinity);
+  std::fill_n(sum_.data(), rows.count() * kAttend16Lanes, 0.0F);
+  std::fill_n(out_.data(), rows.count() * call.value.dim, 0.0F);
+  pairs_ = 0;
+  return true;
+}
+
+void ListAttender16::find_ranges(const Visibility& visibility, const ListRows& rows,
+                                 const TokenList& list) {
+  masked_ = false;
+  for (int64_t i = 0; i < rows.count(); ++i) {
+    const RowVisibility& seen = visibility.row(rows.head(i), rows.row(i));
+    int32_t* begin = row_begin_.data() + i;
+    int32_t* end = row_end_.data() + i;
+    if (i > 0 && rows.row(i) == rows.row(i - 1) &&
+        visibility.same_for(rows.head(i), rows.head(i - 1))) {
+      *begin = begin[-1];
+      *end = end[-1];
+    } else {
+      *begin = position_of(list, seen.begin);
+      *end = std::max(position_of(list, seen.end), *begin);
+    }
+    masked_ = masked_ || !seen.plain;
+    if (seen.plain) pairs_ += *end - *begin;
+  }
+}
+
+void ListAttender16::fill_bias(const Visibility& visibility, const ListRows& rows,
+                               const TokenList& run) {
+  for (int64_t i = 0; i < rows.count(); ++i) {
+    const int64_t head = rows.head(i);
+    const int64_t row = rows.row(i);
+    const bool plain = visibility.row(head, row).plain;
+    float* bias = bias_.data() + i * kAttendBlock;
+    if (plain) {
+      std::fill_n(bias, kAttendBlock, 0.0F);  // its range says it all
+      continue;
+    }
+    if (i > 0 && row == rows.row(i - 1) && visibility.same_for(head, rows.head(i - 1))) {
+      std::copy_n(bias - kAttendBlock, kAttendBlock, bias);
+    } else {
+      for (int64_t j = 0; j < run.count; ++j) {
+        bias[j] = visibility.bias(head, row, run.key(j)) * kLog2E;
+      }
+      std::fill(bias + run.count, bias + kAttendBlock, kMinusInfinity);
+    }
+    pairs_ += kAttendBlock - std::count(bias, bias + kAttendBlock, kMinusInfinity);
+  }
+}
+
+void ListAttender16::finish(const AttentionCall& call, const ListRows& rows, float* states) {
+  const int64_t value_dim = call.value.dim;
+  for (int64_t i = 0; i < rows.count(); ++i) {
+    RowState state{max_.data()[i] * kLn2, 0.0F, out_.data() + i * value_dim};
+    for (int64_t lane = 0; lane < kAttend16Lanes; ++lane) {
+      state.sum += sum_.data()[i * kAttend16Lanes + lane];
+    }
+    if (states != nullptr) {
+      store_state(state, value_dim, states + i * state_floats(value_dim));
+    } else {
+      finish_row(call, rows.head(i), rows.row(i), state);
+    }
+  }
+}
+
+bool ListAttender16::attend(const AttentionCall& call, const Visibility& visibility,
+                            int64_t kv_head, const ListRows& rows, const TokenList& list,
+                            const Attend16Kernel& kernel, int64_t* pairs, float* states) {
+  if (!start(call, rows, kernel)) return false;
+  find_ranges(visibility, rows, list);
+  Attend16Block block;
+  block.query = query_.data();
+  block.query_step = query_step_.data();
+  block.key = key_.data();
+  block.key_step = key_step_.data();
+  block.value = value_.data();
+  block.rows = rows.count();
+  block.dim = call.key.dim;
+  block.value_dim = call.value.dim;
+  block.row_begin = row_begin_.data();
+  block.row_end = row_end_.data();
+  block.logit_softcap = call.logit_softcap * kLog2E;
+  block.max = max_.data();
+  block.sum = sum_.data();
+  block.out = out_.data();
+  block.weights = weights_.data();
+  for (int64_t first = 0; first < list.count; first += kAttendBlock) {
+    const TokenList run = list.part(first, std::min(kAttendBlock, list.count - first));
+    if (!kernel.pack_keys(source(call.key, kv_head), run.keys, run.first, run.count, call.key.dim,
+                          key_.data(), key_step_.data()) ||
+        !kernel.pack_values(source(call.value, kv_head), run.keys, run.first, run.count,
+                            call.value.dim, value_.data())) {
+      return false;
+    }
+    if (masked_) fill_bias(visibility, rows, run);
+    block.bias = masked_ ? bias_.data() : nullptr;
+    block.keys = run.count;
+    block.position = first;
+    kernel.block(block);
+  }
+  finish(call, rows, states);
+  *pairs += pairs_;
+  return true;
+}
+
+}  // namespace shadowattn

@@ -1,0 +1,52 @@
+// The same attention as attend_lists.h with 16-bit operands (kernels/attend16/).
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/attend16/attend16.h"
+#include "kernels/scratch.h"
+#include "pilot/pilot.h"
+#include "plan/visibility.h"
+#include "select/token_lists.h"
+#include "shadowattn/attention.h"
+
+namespace shadowattn {
+
+/// One object per thread, reused.
+class ListAttender16 {
+ public:
+  /// Grows the scratch so that `attend` allocates nothing. Throws std::bad_alloc.
+  void reserve(int64_t max_rows, int64_t dim, int64_t value_dim);
+
+  /// As ListAttender::attend, for any number of rows. False, with nothing useful written, when an
+  /// operand is not finite or too large for 16 bits: then f32 must do. *pairs is added to.
+  bool attend(const AttentionCall& call, const Visibility& visibility, int64_t kv_head,
+              const ListRows& rows, const TokenList& list, const Attend16Kernel& kernel,
+              int64_t* pairs, float* states = nullptr);
+
+  int64_t scratch_bytes() const;
+
+ private:
+  bool start(const AttentionCall& call, const ListRows& rows, const Attend16Kernel& kernel);
+  /// The positions in the list that each row sees; and whether some need the mask looked at.
+  void find_ranges(const Visibility& visibility, const ListRows& rows, const TokenList& list);
+  void fill_bias(const Visibility& visibility, const ListRows& rows, const TokenList& run);
+  void finish(const AttentionCall& call, const ListRows& rows, float* states);
+
+  bool masked_ = false;  // some rows are not plain: their bias is read block by block
+  int64_t pairs_ = 0;
+  ScratchBuffer<int16_t> query_;      // [rows][dim]
+  ScratchBuffer<float> query_step_;   // [rows]
+  ScratchBuffer<int32_t> key_;        // one packed block
+  ScratchBuffer<float> key_step_;     // [kAttendBlock]
+  ScratchBuffer<int32_t> value_;      // one packed block
+  ScratchBuffer<int32_t> row_begin_;  // [rows]
+  ScratchBuffer<int32_t> row_end_;    // [rows]
+  ScratchBuffer<float> bias_;         // [rows][kAttendBlock]
+  ScratchBuffer<uint16_t> weights_;
+  ScratchBuffer<float> max_;  // [rows]
+  ScratchBuffer<float> sum_;  // [rows][kAttend16Lanes]
+  ScratchBuffer<float> out_;  // [rows][value_dim]
+};
+
+}  // namespace shadowattn

@@ -1,0 +1,102 @@
+// Kernel family `attend16`: softmax attention over a block of keys with 16-bit operands and f32
+// sums, for processors that multiply those two to three times as fast as f32. With row r of the
+// query and key j of the block,
+//
+//   q16[r] = round(q[r] / q_step[r]),  q_step = absmax(q[r]) / L      INT16, as is k16
+//   s[j]   = cap((Σ_d q16·k16) · k_step[j] · q_step[r] · factor) + bias[r][j]
+//   p[j]   = bf16(2^(s[j] - m))                                       m: see below
+//   l      = l + Σ_j p[j]                     (of the rounded weights, so that they sum to one)
+//   o      = o + Σ_j p[j] · bf16(v[j])
+//
+// Logits are in base-2 units: `factor` is the softmax scale times log2 e. L = int16_limit(D) is the
+// largest integer for which the INT32 sums of D products cannot overflow: 5792 for D = 64, 4095 for
+// D = 128, so that operands keep 12 to 13 bits relative to the largest element of their row.
+// Errors, to first order, with u = 2^-24 (tests/unit/attend16_test.cpp holds them against double):
+//
+//   |δs| ≤ factor · (‖q‖₁ · k_step + ‖k‖₁ · q_step)/2 + factor · D · q_step · k_step/4 + 4u · |s|
+//   |δp| ≤ p · (2^-8.5 … 2^-9 of bf16, at most 2^-8 relative, + 2.7e-6 of the polynomial)
+//   |δv| ≤ 2^-8 · |v|
+//
+// The reference m of the weights is a former maximum of the row: it is only raised when a logit
+// exceeds it by more than kAttend16Slack, so weights reach 2^kAttend16Slack and the output is
+// almost never rescaled. It cancels in o / l.
+//
+// Rows are few (one decode step of a group of heads) or hundreds (a dense prefill tile); keys are
+// packed once per block for all of them. Operands must be finite and below kAttend16Largest; the
+// packing functions say when they are not, and the caller takes the f32 kernels of attend.h.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <string_view>
+#include <vector>
+
+#include "kernels/attend/attend.h"
+#include "shadowattn/cpu.h"
+
+namespace shadowattn {
+
+/// Lanes of the row sums.
+inline constexpr int64_t kAttend16Lanes = 16;
+inline constexpr float kAttend16Slack = 8.0F;
+inline constexpr float kAttend16Largest = 0x1p100F;
+
+/// Largest magnitude of an INT16 operand for sums over `dim` products.
+inline int32_t int16_limit(int64_t dim) {
+  const double limit = std::sqrt(static_cast<double>(std::numeric_limits<int32_t>::max()) /
+                                 static_cast<double>(dim));
+  return static_cast<int32_t>(std::min(limit, 32767.0));
+}
+
+struct Attend16Block {
+  const int16_t* query = nullptr;     ///< [rows][dim]
+  const float* query_step = nullptr;  ///< [rows], factor included
+  const int32_t* key = nullptr;       ///< by pack_keys
+  const float* key_step = nullptr;    ///< [kAttendBlock]
+  const int32_t* value = nullptr;     ///< by pack_values
+  int64_t rows = 0;                   ///< any number
+  int64_t keys = 0;                   ///< 1 … kAttendBlock
+  int64_t dim = 0;                    ///< multiple of 16
+  int64_t value_dim = 0;              ///< multiple of 16
+  /// Which keys a row sees: those at positions [row_begin, row_end) of its list. `position` is that
+  /// of the block's first key. Null: all.
+  const int32_t* row_begin = nullptr;  ///< [rows]
+  const int32_t* row_end = nullptr;    ///< [rows]
+  int64_t position = 0;
+  const float* bias = nullptr;  ///< [rows][kAttendBlock] base-2 units, -inf hides; or null
+  float logit_softcap = 0.0F;   ///< base-2 units; 0: none
+  float* max = nullptr;         ///< [rows] m, in and out, as are the next two; -inf at first
+  float* sum = nullptr;         ///< [rows][kAttend16Lanes], to be added up at the end
+  float* out = nullptr;         ///< [rows][value_dim]
+  uint16_t* weights = nullptr;  ///< scratch, kAttend16Weights elements
+};
+
+/// Elements of Attend16Block::weights.
+inline constexpr int64_t kAttend16Weights = 8 * kAttendBlock;
+
+struct Attend16Kernel {
+  std::string_view name;
+  CpuFeatures needs;
+
+  /// One query row [dim] to INT16; *step = q_step · factor. False when it is not finite or too
+  /// large.
+  bool (*pack_query)(const float* q, int64_t dim, float factor, int16_t* packed, float* step);
+  /// Keys index[0 … count-1], or first … first+count-1 when index is null, as pairs of elements
+  /// [dim/2][kAttendBlock] and their steps; the rest of the block becomes zero keys. False as
+  /// above.
+  bool (*pack_keys)(const RowSource& source, const int32_t* index, int64_t first, int64_t count,
+                    int64_t dim, int32_t* packed, float* step);
+  /// The same rows of V as BF16 pairs of neighbouring keys [kAttendBlock/2][dim], zero beyond
+  /// `count`. False as above.
+  bool (*pack_values)(const RowSource& source, const int32_t* index, int64_t first, int64_t count,
+                      int64_t dim, int32_t* packed);
+  void (*block)(const Attend16Block& block);
+};
+
+/// Best first. Empty where no instruction set of this build has fast 16-bit products: unlike the
+/// other families there is no portable kernel, for it would be slower than f32.
+const std::vector<Attend16Kernel>& attend16_kernels();
+
+}  // namespace shadowattn

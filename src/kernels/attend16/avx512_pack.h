@@ -1,0 +1,220 @@
+// Operands of the AVX-512 attend16 kernels: rows of f32 or f16 to INT16 or BF16, and the layouts of
+// avx512bf16.cpp.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstring>
+
+#include "kernels/attend16/attend16.h"
+
+namespace shadowattn {
+
+/// Below this a row counts as zero: its inverse must not overflow.
+inline constexpr float kSmallestRow = 0x1p-100F;
+
+struct PackRows {
+  const RowSource& source;
+  const int32_t* index;
+  int64_t first;
+  int64_t count;
+
+  const char* row(int64_t j) const {
+    const int64_t i = index != nullptr ? index[j] : first + j;
+    return static_cast<const char*>(source.data) + i * source.stride;
+  }
+  /// Scattered rows are beyond the hardware's prefetcher.
+  void prefetch(int64_t begin, int64_t end, int64_t bytes) const {
+    if (index == nullptr) return;
+    for (int64_t j = begin; j < end && j < count; ++j) {
+      for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(row(j) + i);
+    }
+  }
+};
+
+/// The bits of |v|: as integers they are ordered like the magnitudes, NaN above all.
+inline __m512i magnitude_bits(__m512 v) {
+  return _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7FFFFFFF));
+}
+
+struct FloatElements {
+  static constexpr int64_t kBytes = 4;
+  static __m512 load(const char* row, int64_t d) {
+    return _mm512_loadu_ps(reinterpret_cast<const float*>(row) + d);
+  }
+  static float absmax(const char* row, int64_t dim) {
+    __m512i largest = _mm512_setzero_si512();
+    for (int64_t d = 0; d < dim; d += 16) {
+      largest = _mm512_max_epi32(largest, magnitude_bits(load(row, d)));
+    }
+    const int bits = _mm512_reduce_max_epi32(largest);
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+  }
+};
+
+struct HalfElements {
+  static constexpr int64_t kBytes = 2;
+  static __m512 load(const char* row, int64_t d) {
+    return _mm512_cvtph_ps(
+        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + d * kBytes)));
+  }
+  static float absmax(const char* row, int64_t dim) {
+    const __m256i magnitude = _mm256_set1_epi16(0x7FFF);
+    __m256i largest = _mm256_setzero_si256();
+    for (int64_t d = 0; d < dim; d += 16) {
+      const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + d * kBytes));
+      largest = _mm256_max_epu16(largest, _mm256_and_si256(x, magnitude));
+    }
+    const __m128i eight =
+        _mm_max_epu16(_mm256_castsi256_si128(largest), _mm256_extracti128_si256(largest, 1));
+    const __m128i smallest = _mm_minpos_epu16(_mm_xor_si128(eight, _mm_set1_epi16(-1)));
+    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_xor_si128(smallest, _mm_set1_epi16(-1))));
+  }
+};
+
+/// rows[i] lane j  ->  rows[j] lane i.
+inline void transpose_words(__m512i (&rows)[16]) {
+  __m512i t[16];
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4) {
+    rows[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+    rows[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+    rows[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+    rows[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+  for (int i = 0; i < 4; ++i) {  // now 4 × 4 blocks of 128 bits
+    const __m512i low = _mm512_shuffle_i32x4(rows[i], rows[i + 4], 0x88);
+    const __m512i low_odd = _mm512_shuffle_i32x4(rows[i], rows[i + 4], 0xDD);
+    const __m512i high = _mm512_shuffle_i32x4(rows[i + 8], rows[i + 12], 0x88);
+    const __m512i high_odd = _mm512_shuffle_i32x4(rows[i + 8], rows[i + 12], 0xDD);
+    t[i] = _mm512_shuffle_i32x4(low, high, 0x88);
+    t[i + 8] = _mm512_shuffle_i32x4(low, high, 0xDD);
+    t[i + 4] = _mm512_shuffle_i32x4(low_odd, high_odd, 0x88);
+    t[i + 12] = _mm512_shuffle_i32x4(low_odd, high_odd, 0xDD);
+  }
+  for (int i = 0; i < 16; ++i) rows[i] = t[i];
+}
+
+inline bool pack_query16(const float* q, int64_t dim, float factor, int16_t* packed, float* step) {
+  const float absmax = FloatElements::absmax(reinterpret_cast<const char*>(q), dim);
+  *step = 0.0F;
+  if (!(absmax < kAttend16Largest)) return false;
+  const auto limit = static_cast<float>(int16_limit(dim));
+  const bool zero = absmax < kSmallestRow;
+  const __m512 inverse = _mm512_set1_ps(zero ? 0.0F : limit / absmax);
+  for (int64_t d = 0; d < dim; d += 16) {
+    const __m512 scaled = _mm512_mul_ps(_mm512_loadu_ps(q + d), inverse);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(packed + d),
+                        _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(scaled)));
+  }
+  if (!zero) *step = absmax / limit * factor;
+  return true;
+}
+
+/// 32 elements of each of 16 keys, scaled, as 16 vectors of INT16 pairs. `count` keys are there.
+template <typename Elements>
+void load_pairs(const PackRows& rows, int64_t first, int64_t count, int64_t d, bool half,
+                const float* inverse, __m512i (&words)[16]) {
+  for (int64_t j = 0; j < 16; ++j) {
+    if (j >= count) {
+      words[j] = _mm512_setzero_si512();
+      continue;
+    }
+    const char* row = rows.row(first + j);
+    const __m512 scale = _mm512_set1_ps(inverse[j]);
+    const __m512i a = _mm512_cvtps_epi32(_mm512_mul_ps(Elements::load(row, d), scale));
+    const __m512i b =
+        half ? _mm512_setzero_si512()
+             : _mm512_cvtps_epi32(_mm512_mul_ps(Elements::load(row, d + 16), scale));
+    words[j] = _mm512_packs_epi32(a, b);
+  }
+}
+
+/// One group of 16 keys of a block. False when one is not finite or too large.
+template <typename Elements>
+bool pack_key_group(const PackRows& rows, int64_t first, int64_t dim, int32_t* packed,
+                    float* step) {
+  const int64_t left = rows.count - first;
+  const int64_t count = left < 0 ? 0 : (left < 16 ? left : 16);
+  alignas(64) float absmax[16] = {};
+  alignas(64) float inverse[16];
+  rows.prefetch(first + 16, first + 32, dim * Elements::kBytes);
+  bool usable = true;
+  for (int64_t j = 0; j < count; ++j) {
+    absmax[j] = Elements::absmax(rows.row(first + j), dim);
+    usable = usable && absmax[j] < kAttend16Largest;
+  }
+  if (!usable) return false;
+  const __m512 limit = _mm512_set1_ps(static_cast<float>(int16_limit(dim)));
+  const __m512 largest = _mm512_load_ps(absmax);
+  const __mmask16 nonzero =
+      _mm512_cmp_ps_mask(largest, _mm512_set1_ps(kSmallestRow), _CMP_GE_OQ);
+  _mm512_storeu_ps(step, _mm512_maskz_div_ps(nonzero, largest, limit));
+  _mm512_store_ps(inverse, _mm512_maskz_div_ps(nonzero, limit, largest));
+
+  for (int64_t d = 0; d < dim; d += 32) {
+    const bool half = d + 16 >= dim;
+    __m512i words[16];
+    load_pairs<Elements>(rows, first, count, d, half, inverse, words);
+    transpose_words(words);
+    // packs worked within 128 bits: two pairs of the first 16 elements, two of the second.
+    int32_t* out = packed + d / 2 * kAttendBlock;
+    for (int64_t w = 0; w < 16; ++w) {
+      const int64_t lane = w / 4;
+      const int64_t slot = w % 4;
+      if (slot >= 2 && half) continue;
+      const int64_t pair = slot < 2 ? 2 * lane + slot : 8 + 2 * lane + slot - 2;
+      _mm512_storeu_si512(out + pair * kAttendBlock, words[w]);
+    }
+  }
+  return true;
+}
+
+template <typename Elements>
+bool pack_keys16(const PackRows& rows, int64_t dim, int32_t* packed, float* step) {
+  rows.prefetch(0, 16, dim * Elements::kBytes);
+  for (int64_t first = 0; first < kAttendBlock; first += 16) {
+    if (!pack_key_group<Elements>(rows, first, dim, packed + first, step + first)) return false;
+  }
+  return true;
+}
+
+/// Elements d … d+15 of two rows as 16 words of (first row, second row).
+inline __m512i pair_words(__m512 a, __m512 b) {
+  const __m512i low = _mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(a)));
+  const __m512i high = _mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(b)));
+  return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+}
+
+template <typename Elements>
+bool pack_values16(const PackRows& rows, int64_t dim, int32_t* packed) {
+  const __m512i largest_allowed = _mm512_castps_si512(_mm512_set1_ps(kAttend16Largest));
+  __m512i largest = _mm512_setzero_si512();
+  constexpr int64_t kAhead = 16;
+  rows.prefetch(0, kAhead, dim * Elements::kBytes);
+  int64_t j = 0;
+  for (; j < rows.count; j += 2, packed += dim) {
+    rows.prefetch(j + kAhead, j + kAhead + 2, dim * Elements::kBytes);
+    const char* a = rows.row(j);
+    const bool pair = j + 1 < rows.count;
+    const char* b = pair ? rows.row(j + 1) : a;
+    for (int64_t d = 0; d < dim; d += 16) {
+      const __m512 x = Elements::load(a, d);
+      const __m512 y = pair ? Elements::load(b, d) : _mm512_setzero_ps();
+      largest = _mm512_max_epi32(largest, magnitude_bits(x));
+      largest = _mm512_max_epi32(largest, magnitude_bits(y));
+      _mm512_storeu_si512(packed + d, pair_words(x, y));
+    }
+  }
+  for (; j < kAttendBlock; j += 2, packed += dim) {
+    std::memset(packed, 0, static_cast<size_t>(dim) * sizeof(int32_t));
+  }
+  return _mm512_cmpge_epi32_mask(largest, largest_allowed) == 0;
+}
+
+}  // namespace shadowattn
