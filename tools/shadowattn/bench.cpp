@@ -15,6 +15,7 @@
 #include "failure.h"
 #include "files.h"
 #include "interrupt.h"
+#include "load_model.h"
 
 namespace shadowattn::tool {
 namespace {
@@ -150,9 +151,9 @@ int bench(const BenchOptions& options) {
   check_model_file(path);
   const InterruptGuard guard;
   LlamaRuntime runtime;
-  const LlamaModel model(runtime, path);
-  warn_beyond_training(setup, model);
-  const BenchEnvironment environment = environment_of(options, model);
+  const std::unique_ptr<LlamaModel> model = load_model(runtime, path);
+  warn_beyond_training(setup, *model);
+  const BenchEnvironment environment = environment_of(options, *model);
   const auto printer = make_bench_printer(options.format, environment, stdout);
   std::vector<BenchRow> all;
   const auto on_test = [&](const BenchTest& test, const std::vector<BenchSeries>& series) {
@@ -161,7 +162,7 @@ int bench(const BenchOptions& options) {
       all.push_back(std::move(row));
     }
   };
-  Bench measurement(runtime, model, setup);
+  Bench measurement(runtime, *model, setup);
   bool complete = false;
   try {
     complete = measurement.measure(on_test);

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 
-#include "summary.h"
 #include "text.h"
 
 namespace shadowattn::tool {

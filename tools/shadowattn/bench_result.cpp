@@ -50,7 +50,6 @@ BenchRow make_row(const BenchTest& test, const BenchSeries& series) {
   row.attention = series.attention;
   row.flash_attention = series.flash_attention;
   row.started = series.started;
-  row.kv_bytes = series.kv_bytes;
   row.samples_ts = rates(test, series);
   row.ts = statistics(row.samples_ts);
   std::vector<double> times;
@@ -60,6 +59,7 @@ BenchRow make_row(const BenchTest& test, const BenchSeries& series) {
     times.push_back(static_cast<double>(run.wall_ns));
     cpu_seconds += run.cpu_seconds;
     row.peak_memory_bytes = std::max(row.peak_memory_bytes, run.peak_memory_bytes);
+    row.kv_bytes = std::max(row.kv_bytes, run.kv_bytes);
   }
   row.ns = statistics(times);
   const double tokens = static_cast<double>(test.tokens) * static_cast<double>(series.runs.size());

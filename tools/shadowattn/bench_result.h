@@ -43,6 +43,7 @@ struct BenchRun {
   int64_t wall_ns = 0;
   double cpu_seconds = 0;
   int64_t peak_memory_bytes = 0;
+  int64_t kv_bytes = 0;  ///< keys and values in the cache at the end of the run
   AttentionStages stages;
   int64_t visible_pairs = 0;
   int64_t kept_pairs = 0;
@@ -53,8 +54,7 @@ struct BenchRun {
 struct BenchSeries {
   Attention attention = Attention::kLlama;
   bool flash_attention = true;
-  double keep = 1;  ///< shadow only
-  int64_t kv_bytes = 0;
+  double keep = 1;      ///< shadow only
   std::string started;  ///< UTC, ISO 8601
   std::vector<BenchRun> runs;
 };

@@ -225,7 +225,6 @@ class Bench::Impl {
       series.attention = column.attention;
       series.flash_attention = column.flash_attention;
       series.keep = column.keep;
-      series.kv_bytes = column.context->state_bytes();
       series.started = utc_now();
       all.push_back(std::move(series));
       column.context->truncate(test.depth);
@@ -292,6 +291,7 @@ class Bench::Impl {
     run.wall_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(wall).count();
     run.stages.other_ms = static_cast<double>(run.wall_ns) / 1e6 - run.stages.attention_ms;
     run.cpu_seconds = cpu_after - cpu_before;
+    run.kv_bytes = column.context->state_bytes();
     column.context->truncate(test.depth);
     return run;
   }

@@ -13,7 +13,7 @@ namespace {
 constexpr double kPanelWidth = 460;
 constexpr double kPlotHeight = 300;
 constexpr double kLeft = 70;  // of a panel's frame, for the numbers
-constexpr double kRight = 20;
+constexpr double kRight = 28;
 constexpr double kLegendTop = 56;
 constexpr double kLegendLine = 20;
 constexpr double kBottom = 56;

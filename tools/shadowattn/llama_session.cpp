@@ -226,7 +226,7 @@ bool LlamaContext::decode(std::span<const llama_token> tokens, bool want_logits)
 
 void LlamaContext::truncate(int64_t count) {
   if (llama_memory_seq_rm(llama_get_memory(get()), 0, static_cast<llama_pos>(count), -1)) return;
-  throw Failure("this model cannot forget a question it has read (it is recurrent)");
+  throw Failure("this model cannot forget tokens it has read (it is recurrent)");
 }
 
 int64_t LlamaContext::state_bytes() const {
