@@ -32,7 +32,7 @@ TEST(Statistics, RatiosArePaired) {
   EXPECT_DOUBLE_EQ(median_of_ratios({1}, {}), 0);
 }
 
-BenchSeries series(Attention attention, bool flash, std::vector<int64_t> milliseconds) {
+BenchSeries series(Attention attention, bool flash, const std::vector<int64_t>& milliseconds) {
   BenchSeries result;
   result.attention = attention;
   result.flash_attention = flash;

@@ -184,7 +184,7 @@ void add_list(CLI::App& app, const std::string& flag, std::vector<int>& list,
       ->delimiter(',')
       ->allow_extra_args(false)
       ->check(CLI::Range(0, kMostTokens).description(""))
-      ->type_name("N,...");
+      ->type_name("N,N");
 }
 
 void add_choice(CLI::App& app, const std::string& flag, std::string& value,
@@ -202,9 +202,9 @@ void add_columns(CLI::App& app, BenchOptions& options) {
       ->delimiter(',')
       ->allow_extra_args(false)
       ->check([](const std::string& value) { return config_problem("keep", value); })
-      ->type_name("X,...");
+      ->type_name("X,X");
   add_choice(app, "--fa", options.flash, {"0", "1", "both"},
-             "llama.cpp without flash attention, with it, or the faster of the two [both]");
+             "llama.cpp's flash attention: off, on, or the faster of both [both]");
 }
 
 }  // namespace

@@ -13,6 +13,7 @@ double rate(const BenchTest& test, const BenchRun& run) {
 
 std::vector<double> rates(const BenchTest& test, const BenchSeries& series) {
   std::vector<double> all;
+  all.reserve(series.runs.size());
   for (const BenchRun& run : series.runs) all.push_back(rate(test, run));
   return all;
 }
