@@ -1,9 +1,11 @@
 #include "attention_options.h"
 
 #include <algorithm>
+#include <sstream>
 #include <thread>
 
 #include "failure.h"
+#include "text.h"
 
 namespace shadowattn::tool {
 namespace {
@@ -11,14 +13,27 @@ namespace {
 constexpr int kMaxThreads = 1024;
 constexpr char kGroup[] = "Attention";
 
+// Of "key=value,…" items.
+std::string problem_with_items(const std::string& items, const std::vector<std::string>& reserved) {
+  const auto config = parse_config(items);
+  if (!config.ok()) return config.status().message();
+  std::istringstream stream(items);
+  for (std::string item; std::getline(stream, item, ',');) {
+    const std::string key = trim(item.substr(0, item.find('=')));
+    if (std::find(reserved.begin(), reserved.end(), key) == reserved.end()) continue;
+    return key + " is set by this subcommand itself; use its options";
+  }
+  return "";
+}
+
+}  // namespace
+
 // The plug-in's own parser decides, so that the command and SHADOWATTN accept the same.
-std::string problem_with(const std::string& key, const std::string& value) {
+std::string config_problem(const std::string& key, const std::string& value) {
   if (value.find(',') != std::string::npos) return "one value is expected, found " + value;
   const auto config = parse_config(key + "=" + value);
   return config.ok() ? "" : config.status().message();
 }
-
-}  // namespace
 
 void AttentionOptions::add(CLI::App& app, const std::string& flag, const std::string& key,
                            const std::string& help) {
@@ -26,7 +41,7 @@ void AttentionOptions::add(CLI::App& app, const std::string& flag, const std::st
     text_ += key + "=" + value + ",";
   };
   app.add_option_function<std::string>(flag, keep_item, help)
-      ->check([key](const std::string& value) { return problem_with(key, value); })
+      ->check([key](const std::string& value) { return config_problem(key, value); })
       ->type_name("")
       ->group(kGroup);
 }
@@ -38,13 +53,28 @@ void AttentionOptions::add_mode_to(CLI::App& app) {
 
 void AttentionOptions::add_to(CLI::App& app) {
   add(app, "--keep", "keep", "share of the visible tokens to attend to, in (0, 1] [0.2]");
+  add_shared_to(app);
+  add(app, "--min-rows", "min_rows", "leave calls with fewer rows to llama.cpp");
+}
+
+void AttentionOptions::add_shared_to(CLI::App& app) {
   add(app, "--floor", "floor", "attend to at least so many tokens [256]");
   add(app, "--sink", "sink", "first tokens that are always attended to [4]");
   add(app, "--recent", "recent", "last tokens that are always attended to [64]");
   add(app, "--rows", "rows", "neighbouring query rows that share a token list, 1 ... 64 [8]");
   add(app, "--share-heads", "share_heads", "query heads of a KV head share a list: yes, no [yes]");
-  add(app, "--min-rows", "min_rows", "leave calls with fewer rows to llama.cpp");
   add(app, "--isa", "isa", "instruction set to use: see `shadowattn devices`");
+}
+
+void AttentionOptions::add_config_to(CLI::App& app, std::vector<std::string> reserved) {
+  const auto keep_items = [this](const std::string& items) { text_ += items + ","; };
+  app.add_option_function<std::string>("--config", keep_items,
+                                       "more keys of the plug-in, key=value,... (docs/plugin.md)")
+      ->check([reserved = std::move(reserved)](const std::string& items) {
+        return problem_with_items(items, reserved);
+      })
+      ->type_name("")
+      ->group(kGroup);
 }
 
 Config AttentionOptions::config() const {

@@ -1,8 +1,9 @@
-// The options of `run` and `demo` that become the plug-in's configuration.
+// The options of `run`, `demo` and `bench` that become the plug-in's configuration.
 #pragma once
 
 #include <CLI/CLI.hpp>
 #include <string>
+#include <vector>
 
 #include "shadowattn/config.h"
 
@@ -13,8 +14,12 @@ class AttentionOptions {
  public:
   /// Adds --keep, --sink, … to `app`; this object must outlive the parsing.
   void add_to(CLI::App& app);
+  /// As add_to, without --keep and --min-rows, which the subcommand sets itself.
+  void add_shared_to(CLI::App& app);
   /// Adds --mode.
   void add_mode_to(CLI::App& app);
+  /// Adds --config: any keys of the plug-in but `reserved`, which the subcommand sets itself.
+  void add_config_to(CLI::App& app, std::vector<std::string> reserved);
 
   /// Defaults, changed by what was given.
   Config config() const;
@@ -24,6 +29,9 @@ class AttentionOptions {
 
   std::string text_;
 };
+
+/// What is wrong with the value of a key of the plug-in's configuration; "" when nothing is.
+std::string config_problem(const std::string& key, const std::string& value);
 
 /// "shadow", "dense" or "off".
 std::string mode_name(const Config& config);

@@ -12,6 +12,7 @@ using Action = std::function<int()>;
 /// Each declares its options on `app` and returns what to do once they are parsed.
 Action add_run(CLI::App& app);
 Action add_demo(CLI::App& app);
+Action add_bench(CLI::App& app);
 Action add_devices(CLI::App& app);
 
 }  // namespace shadowattn::tool

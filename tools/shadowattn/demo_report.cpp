@@ -1,20 +1,12 @@
 #include "demo_report.h"
 
-#include <algorithm>
-
+#include "statistics.h"
 #include "text.h"
 
 namespace shadowattn::tool {
 namespace {
 
 using nlohmann::json;
-
-double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
 
 bool right(const DemoResult& result, const Side& side, size_t fact) {
   return contains_word(side.answers[fact], result.reading.text.facts[fact].value);

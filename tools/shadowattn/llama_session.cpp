@@ -176,7 +176,10 @@ LlamaContext::LlamaContext(LlamaRuntime& runtime, const LlamaModel& model,
   params.n_ubatch = static_cast<uint32_t>(options.ubatch);
   params.n_threads = options.threads;
   params.n_threads_batch = options.threads;
-  params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
+  params.flash_attn_type =
+      options.flash_attention ? LLAMA_FLASH_ATTN_TYPE_ENABLED : LLAMA_FLASH_ATTN_TYPE_DISABLED;
+  params.type_k = options.type_k;
+  params.type_v = options.type_v;
   params.abort_callback = abort_requested;
   runtime.take_error();
   context_.reset(llama_init_from_model(model.get(), params));
@@ -223,7 +226,23 @@ bool LlamaContext::decode(std::span<const llama_token> tokens, bool want_logits)
 
 void LlamaContext::truncate(int64_t count) {
   if (llama_memory_seq_rm(llama_get_memory(get()), 0, static_cast<llama_pos>(count), -1)) return;
-  throw Failure("this model cannot forget a question it has read (it is recurrent)");
+  throw Failure("this model cannot forget tokens it has read (it is recurrent)");
+}
+
+int64_t LlamaContext::state_bytes() const {
+  return static_cast<int64_t>(llama_state_seq_get_size(get(), 0));
+}
+
+void LlamaContext::copy_tokens_from(const LlamaContext& other) {
+  std::vector<uint8_t> state(llama_state_seq_get_size(other.get(), 0));
+  runtime_.take_error();
+  if (llama_state_seq_get_data(other.get(), state.data(), state.size(), 0) == state.size() &&
+      llama_state_seq_set_data(get(), state.data(), state.size(), 0) == state.size()) {
+    return;
+  }
+  const std::string reason = runtime_.take_error();
+  throw Failure("llama.cpp could not copy the tokens from one context to another" +
+                (reason.empty() ? "" : ": " + reason));
 }
 
 Sampler::Sampler(double temperature, uint32_t seed)

@@ -89,12 +89,15 @@ struct ContextOptions {
   int64_t tokens = 0;  ///< prompt and answer
   int ubatch = 512;
   int threads = 1;
+  /// On: the plug-in is offered the attention of every layer. Off: it is never asked.
+  bool flash_attention = true;
+  ggml_type type_k = GGML_TYPE_F16;  ///< of the KV cache
+  ggml_type type_v = GGML_TYPE_F16;  ///< quantised: flash attention must be on
 };
 
 class LlamaContext {
  public:
-  /// Flash attention is on, so that the plug-in is offered the attention of every layer. Throws
-  /// Failure when there is not enough memory.
+  /// Throws Failure when there is not enough memory.
   LlamaContext(LlamaRuntime& runtime, const LlamaModel& model, const ContextOptions& options);
 
   llama_context* get() const { return context_.get(); }
@@ -106,6 +109,12 @@ class LlamaContext {
 
   /// Forgets all tokens from position `count` on. Throws Failure when this model cannot.
   void truncate(int64_t count);
+
+  /// Keys and values of all tokens, as llama.cpp would save them.
+  int64_t state_bytes() const;
+  /// Takes over the tokens of another context of the same model, KV cache types and flash
+  /// attention; forgets its own. Throws Failure when llama.cpp cannot.
+  void copy_tokens_from(const LlamaContext& other);
 
  private:
   struct Deleter {

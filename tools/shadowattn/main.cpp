@@ -3,6 +3,7 @@
 #include <llama.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <new>
@@ -38,6 +39,13 @@ constexpr Subcommand kSubcommands[] = {
      "  shadowattn demo --keep 0.1 --seed 21\n"
      "  shadowattn demo -m Qwen2.5-0.5B-Instruct-Q8_0.gguf --context 8192\n",
      add_demo},
+    {"bench", "Measure prefill and decode of llama.cpp's attention and ours, side by side",
+     "Examples:\n"
+     "  shadowattn bench\n"
+     "  shadowattn bench -m model.gguf -p 512 -n 32 -d 0,2048,4096,8192,16384 -t 2 -r 5\n"
+     "  shadowattn bench -m model.gguf --attn shadow --keep 0.2,0.1 -o json > bench.json\n"
+     "  shadowattn bench -m model.gguf --fa 1 --depth-curve depth.svg\n",
+     add_bench},
     {"devices", "Show the kernels, this machine's features and the plug-in",
      "Examples:\n"
      "  shadowattn devices\n"
@@ -50,6 +58,21 @@ constexpr char kMainExamples[] =
     "  shadowattn demo\n"
     "  shadowattn run -m model.gguf -f document.txt -p \"What is it about?\"\n"
     "  shadowattn run --help\n";
+
+// The command line, last argument first, as CLI11 takes it. llama.cpp's options of several letters
+// behind one dash are understood as well: CLI11 would read them as several options.
+std::vector<std::string> arguments(int argc, char** argv) {
+  constexpr std::pair<const char*, const char*> kSpellings[] = {
+      {"-ctk", "--cache-type-k"}, {"-ctv", "--cache-type-v"}, {"-fa", "--fa"}, {"-ub", "--ubatch"}};
+  std::vector<std::string> all(argv + 1, argv + std::max(argc, 1));
+  if (!all.empty() && all.front() == "bench") {
+    for (const auto& [short_name, name] : kSpellings) {
+      std::replace(all.begin(), all.end(), std::string(short_name), std::string(name));
+    }
+  }
+  std::reverse(all.begin(), all.end());
+  return all;
+}
 
 void print_error(const std::string& message) {
   std::fprintf(stderr, "shadowattn: %s\n", one_line(message).c_str());
@@ -89,7 +112,7 @@ int parse_and_run(int argc, char** argv) {
     actions.emplace_back(sub, command.add(*sub));
   }
   try {
-    app.parse(argc, argv);
+    app.parse(arguments(argc, argv));
   } catch (const CLI::Success& request) {  // --help, --version
     return app.exit(request);
   } catch (const CLI::ParseError& error) {

@@ -11,6 +11,7 @@
 #include "files.h"
 #include "interrupt.h"
 #include "llama_session.h"
+#include "load_model.h"
 #include "plugin_control.h"
 #include "progress.h"
 #include "summary.h"
@@ -22,7 +23,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kContextStep = 256;  // llama.cpp rounds contexts up to this
-constexpr int kLoadSteps = 1000;
 constexpr int kMostTokens = 1 << 30;
 
 struct RunOptions {
@@ -58,14 +58,6 @@ Document load_document(const RunOptions& options) {
          format_count(document.replaced_bytes) + " bytes were replaced by U+FFFD");
   }
   return document;
-}
-
-std::unique_ptr<LlamaModel> load_model(LlamaRuntime& runtime, const std::string& path) {
-  Progress progress("loading the model", kLoadSteps, "");
-  return std::make_unique<LlamaModel>(runtime, path, [&](double share) {
-    progress.update(static_cast<int64_t>(share * kLoadSteps));
-    return true;
-  });
 }
 
 // A question that starts with white space continues the text; any other is a paragraph of its own.

@@ -3,7 +3,6 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <map>
 #include <set>
 
 #include "text.h"
@@ -12,13 +11,6 @@ namespace shadowattn::tool {
 namespace {
 
 using nlohmann::json;
-
-// Characters, not bytes; good enough for the scripts that models mostly answer in.
-size_t display_width(const std::string& text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-  }));
-}
 
 // {0, 1, 2, 5} -> "layers 0-2, 5"
 std::string layer_list(const std::set<int>& layers) {
@@ -131,9 +123,12 @@ AttentionTotals attention_totals(const json& report) {
   return {.calls = totals.value("calls", int64_t{0}),
           .visible_pairs = totals.value("visible_pairs", int64_t{0}),
           .kept_pairs = totals.value("kept_pairs", int64_t{0}),
+          .dense_calls = totals.value("dense_calls", int64_t{0}),
+          .dense_reasons = totals.value("dense_reasons", std::map<std::string, int64_t>()),
           .pilot_seconds = seconds_of(totals, "pilot_ms"),
           .select_seconds = seconds_of(totals, "select_ms"),
-          .attend_seconds = seconds_of(totals, "attend_ms")};
+          .attend_seconds = seconds_of(totals, "attend_ms"),
+          .wall_seconds = seconds_of(totals, "wall_ms")};
 }
 
 std::vector<std::vector<std::string>> dense_rows(const json& report) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -47,9 +48,12 @@ struct AttentionTotals {
   int64_t calls = 0;
   int64_t visible_pairs = 0;
   int64_t kept_pairs = 0;
-  double pilot_seconds = 0;  ///< sums over threads
+  int64_t dense_calls = 0;
+  std::map<std::string, int64_t> dense_reasons;  ///< -> calls
+  double pilot_seconds = 0;                      ///< sums over threads
   double select_seconds = 0;
   double attend_seconds = 0;
+  double wall_seconds = 0;  ///< as llama.cpp sees it
 
   double kept_share() const;
 };

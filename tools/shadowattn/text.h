@@ -35,6 +35,9 @@ std::string format_seconds(double seconds);  ///< "0.42 s", "12.3 s", "3 min 05 
 std::string format_bytes(int64_t bytes);     ///< "45 MiB", "1.2 GiB"
 std::string format_percent(double share);    ///< 0.2314 -> "23.1 %"
 
+/// Characters, not bytes; good enough for the scripts that models mostly answer in.
+size_t display_width(std::string_view text);
+
 std::string trim(std::string_view text);
 std::string lower_case(std::string_view text);  ///< ASCII letters only
 /// The text on one line: runs of white space become one blank.

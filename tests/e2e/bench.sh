@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# The benchmark measures what it says, in all its forms; mistakes and Ctrl-C end it cleanly.
+. "$(dirname "$0")/lib.sh"
+check_bench=${SHADOWATTN_CHECK_BENCH:?path of shadowattn_check_bench}
+
+# 2048 tokens are enough for shadow attention to be sparse: its floor is 256.
+run_case 0 "$shadowattn" bench -p 64 -n 4 -d 0,2048 -r 2 --keep 0.2,0.1 -o json --depth-curve d.svg
+"$check_bench" json out 4 llama dense shadow0.2 shadow0.1 || fail "the JSON"
+"$check_bench" xml d.svg || fail "the picture"
+[[ $(grep -c '"n_depth": 2048' out) == 8 ]] || fail "not 8 rows at depth 2048"
+[[ $(grep -c '"n_gen": 4' out) == 8 ]] || fail "not 8 rows of generation"
+grep -q '>shadow 0.1<' d.svg || fail "a line of the picture is missing"
+
+run_case 0 "$shadowattn" bench -p 64 -n 4 -d 256,0 -r 1 --attn dense
+expect_out '^\| model .*\| attn .*\| x llama \| CPU s/1k \|'
+expect_out '^\| qwen2 .*\| CPU +\| .*\| llama \(fa [01]\) \| +pp64 \|.* ± 0.00 \| +1.00 \|.* - \|$'
+expect_out '^\| qwen2 .*\| SHADOWATTN .*\| dense +\| +tg4 @ d256 \|.*/[0-9.]+ \|$'
+[[ $(grep -c '^| ' out) == 10 ]] || fail "not a head and 8 rows"
+[[ $(sed -n '3s/.*\(pp[0-9]*\) |.*/\1/p' out) == pp64 ]] || fail "depth 0 does not come first"
+expect_out '^build: shadowattn [0-9.]+, llama.cpp '
+
+run_case 0 "$shadowattn" bench -p 32,64 -n 0 -d 0 -r 1 -fa 1 --attn shadow -o csv
+"$check_bench" csv out 5 || fail "the CSV"
+
+# The plug-in may be in llama.cpp already; it must not attend in llama.cpp's own column.
+plugin=$(dirname "$shadowattn")/../lib/libggml-shadowattn.so
+run_case 0 env GGML_BACKEND_PATH="$plugin" "$shadowattn" bench -p 64 -n 2 -d 0 -r 1 -o json
+"$check_bench" json out 2 llama dense shadow0.2 || fail "the JSON with the plug-in loaded"
+
+# Longer than what the model was trained for: measured, with a warning.
+run_case 0 "$shadowattn" bench -p 8 -n 0 -d 16380 -r 1 --fa 1 --attn dense
+expect_err '^shadowattn: warning: the model was trained for 16384 tokens'
+
+# refused <status> <pattern> <options>...
+refused() {
+  local status=$1 pattern=$2
+  shift 2
+  run_case "$status" "$shadowattn" bench -r 1 "$@"
+  expect_err "^shadowattn: .*$pattern"
+  [[ $(wc -l <err) == 1 && ! -s out ]] || fail "not one line: $*"
+}
+refused 2 'n-depth.* x ' -d 0,x
+refused 2 'n-depth' -d 0,-5
+refused 2 'n-depth' -d ,
+refused 2 'not expected: 256' -d 0 256
+refused 2 'nothing to measure' -p 0 -n 0
+refused 2 'repetitions' -r 0
+refused 2 'not in \{md,json,csv\}' -o xml
+refused 2 'not in \{dense,shadow\}' --attn dense,off
+refused 2 'above 0 and at most 1' --keep 0.2,2
+refused 2 'not in \{0,1,both\}' -fa 2
+refused 2 'not in \{f16,q8_0\}' -ctk q4_0
+refused 2 'quantised KV cache' -ctk q8_0 -fa 0
+refused 2 'unknown key "colour"' --config colour=red
+refused 2 'mode is set by this subcommand' --config rows=4,mode=off
+refused 1 'cannot write missing/d.svg' --depth-curve missing/d.svg
+refused 1 'No such file' -m missing.gguf
+# A model whose attention the plug-in cannot take has nothing to compare.
+"$edit_model" "$model" odd.gguf qwen2.attention.head_count=16 qwen2.attention.head_count_kv=8 \
+  || fail "edit_model"
+refused 1 'computed no attention.*head' -m odd.gguf -p 64 -d 0
+
+# Ctrl-C after the first test: its rows, whole; no picture.
+"$shadowattn" bench -p 64 -n 0 -d 0,16000 -r 2 -t 1 -o json --depth-curve late.svg >out 2>err &
+pid=$!
+for ((i = 0; i < 1000; ++i)); do
+  if grep -q '"attn": "shadow"' out; then break; fi
+  kill -0 "$pid" 2>/dev/null || fail "ended before it could be interrupted"
+  sleep 0.1
+done
+kill -INT "$pid"
+status=0
+wait "$pid" || status=$?
+((status == 130)) || fail "status $status, not 130"
+expect_err '^shadowattn: interrupted$'
+"$check_bench" json out 1 llama dense shadow0.2 || fail "the JSON of a stopped benchmark"
+expect_no_file late.svg

@@ -1,0 +1,242 @@
+// shadowattn bench: speed of llama.cpp's attention and of ours, side by side, over depth.
+
+#include <ggml-backend.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+
+#include "attention_options.h"
+#include "bench_report.h"
+#include "bench_run.h"
+#include "command.h"
+#include "depth_curve.h"
+#include "failure.h"
+#include "files.h"
+#include "interrupt.h"
+#include "load_model.h"
+
+namespace shadowattn::tool {
+namespace {
+
+constexpr int kMostTokens = 1 << 24;
+constexpr int kMostRepetitions = 1000;
+
+struct BenchOptions {
+  std::string model;  // empty: the reference model
+  std::string format = "md";
+  std::string depth_curve;
+  std::string flash = "both";
+  std::string type_k = "f16";
+  std::string type_v = "f16";
+  std::vector<int> prompts = {512};
+  std::vector<int> generations = {32};
+  std::vector<int> depths = {0, 2048, 4096, 8192};
+  std::vector<std::string> columns = {"dense", "shadow"};
+  std::vector<double> keeps;
+  BenchSetup setup;
+  AttentionOptions attention;
+};
+
+void sort_unique(std::vector<int>& values) {
+  std::sort(values.begin(), values.end());
+  values.erase(std::unique(values.begin(), values.end()), values.end());
+}
+
+bool has(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+ggml_type cache_type(const std::string& name) {
+  return name == "q8_0" ? GGML_TYPE_Q8_0 : GGML_TYPE_F16;
+}
+
+// Without flash attention llama.cpp takes no quantised V cache, and there is then no operator
+// that the plug-in could take either.
+void set_flash(const BenchOptions& options, BenchSetup& setup) {
+  const bool quantised = options.type_k != "f16" || options.type_v != "f16";
+  if (quantised && options.flash == "0") {
+    throw Failure("--fa 0 cannot be measured with a quantised KV cache; leave --fa away",
+                  kExitUsage);
+  }
+  setup.flash_off = options.flash != "1" && !quantised;
+  setup.flash_on = options.flash != "0";
+}
+
+BenchSetup make_setup(const BenchOptions& options) {
+  BenchSetup setup = options.setup;
+  setup.config = options.attention.config();
+  setup.prompts = options.prompts;
+  setup.generations = options.generations;
+  std::erase(setup.prompts, 0);
+  std::erase(setup.generations, 0);
+  setup.depths = options.depths;
+  for (std::vector<int>* list : {&setup.prompts, &setup.generations, &setup.depths}) {
+    sort_unique(*list);
+  }
+  if (setup.prompts.empty() && setup.generations.empty()) {
+    throw Failure("there is nothing to measure: give -p or -n above 0", kExitUsage);
+  }
+  setup.type_k = cache_type(options.type_k);
+  setup.type_v = cache_type(options.type_v);
+  set_flash(options, setup);
+  setup.dense = has(options.columns, "dense");
+  if (has(options.columns, "shadow")) {
+    setup.keeps = options.keeps;
+    if (setup.keeps.empty()) setup.keeps = {setup.config.engine.keep};
+  }
+  return setup;
+}
+
+BenchEnvironment environment_of(const BenchOptions& options, const LlamaModel& model) {
+  ggml_backend_dev_t cpu = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
+  return {.model_filename = model.path(),
+          .model_type = model.description(),
+          .model_size = static_cast<int64_t>(llama_model_size(model.get())),
+          .model_params = static_cast<int64_t>(llama_model_n_params(model.get())),
+          .threads = options.setup.threads,
+          .ubatch = options.setup.ubatch,
+          .type_k = options.type_k,
+          .type_v = options.type_v,
+          .cpu = ggml_backend_dev_description(cpu),
+          .version = SHADOWATTN_VERSION,
+          .llama = llama_version(),
+          .llama_commit = SHADOWATTN_LLAMA_COMMIT};
+}
+
+void warn_beyond_training(const BenchSetup& setup, const LlamaModel& model) {
+  if (setup.context_tokens() <= model.train_context()) return;
+  std::fprintf(stderr,
+               "shadowattn: warning: the model was trained for %lld tokens, and %lld are measured; "
+               "the times hold, what is attended to may not be typical\n",
+               static_cast<long long>(model.train_context()),
+               static_cast<long long>(setup.context_tokens()));
+}
+
+// Which of llama.cpp's two kinds is faster may change with depth; it is one line all the same.
+std::string curve_label(const BenchRow& row) {
+  return row.attention == Attention::kLlama ? "llama.cpp" : row.label();
+}
+
+std::string curve(const BenchSetup& setup, const BenchEnvironment& environment,
+                  const std::vector<BenchRow>& rows) {
+  std::vector<CurvePanel> panels;
+  for (const bool generation : {false, true}) {
+    const std::vector<int>& sizes = generation ? setup.generations : setup.prompts;
+    for (const int tokens : sizes) {
+      CurvePanel panel;
+      for (const BenchRow& row : rows) {
+        if (row.test.generation != generation || row.test.tokens != tokens) continue;
+        panel.title = (generation ? "decode, " : "prefill, ") + row.test.kind();
+        const std::string label = curve_label(row);
+        auto line = std::find_if(panel.lines.begin(), panel.lines.end(),
+                                 [&](const CurveLine& one) { return one.label == label; });
+        if (line == panel.lines.end()) line = panel.lines.insert(line, {label, {}});
+        line->points.push_back({static_cast<double>(row.test.depth), row.ts.median});
+      }
+      panels.push_back(std::move(panel));
+    }
+  }
+  const std::string name = std::filesystem::path(environment.model_filename).filename().string();
+  return depth_curve_svg(name + " (" + environment.model_type + "), " +
+                             std::to_string(environment.threads) + " threads, " + environment.cpu,
+                         panels);
+}
+
+int bench(const BenchOptions& options) {
+  const BenchSetup setup = make_setup(options);
+  const std::string path = options.model.empty() ? reference_model_path().string() : options.model;
+  if (!options.depth_curve.empty()) check_writable(options.depth_curve);
+  check_model_file(path);
+  const InterruptGuard guard;
+  LlamaRuntime runtime;
+  const std::unique_ptr<LlamaModel> model = load_model(runtime, path);
+  warn_beyond_training(setup, *model);
+  const BenchEnvironment environment = environment_of(options, *model);
+  const auto printer = make_bench_printer(options.format, environment, stdout);
+  std::vector<BenchRow> all;
+  const auto on_test = [&](const BenchTest& test, const std::vector<BenchSeries>& series) {
+    for (BenchRow& row : bench_rows(test, series)) {
+      printer->add(row);
+      all.push_back(std::move(row));
+    }
+  };
+  Bench measurement(runtime, *model, setup);
+  bool complete = false;
+  try {
+    complete = measurement.measure(on_test);
+  } catch (...) {
+    printer->finish();
+    throw;
+  }
+  printer->finish();
+  if (!complete) throw Failure("interrupted", interrupted_status());
+  if (!options.depth_curve.empty()) {
+    write_file_atomically(options.depth_curve, curve(setup, environment, all));
+  }
+  return kExitOk;
+}
+
+void add_list(CLI::App& app, const std::string& flag, std::vector<int>& list,
+              const std::string& help) {
+  app.add_option(flag, list, help)
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::Range(0, kMostTokens).description(""))
+      ->type_name("N,N");
+}
+
+void add_choice(CLI::App& app, const std::string& flag, std::string& value,
+                const std::vector<std::string>& choices, const std::string& help) {
+  app.add_option(flag, value, help)->check(CLI::IsMember(choices).description(""))->type_name("");
+}
+
+void add_columns(CLI::App& app, BenchOptions& options) {
+  app.add_option("--attn", options.columns, "columns beside llama.cpp's [dense,shadow]")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::IsMember(std::vector<std::string>{"dense", "shadow"}).description(""))
+      ->type_name("");
+  app.add_option("--keep", options.keeps, "shares of the tokens to attend to, a column each [0.2]")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check([](const std::string& value) { return config_problem("keep", value); })
+      ->type_name("X,X");
+  add_choice(app, "--fa", options.flash, {"0", "1", "both"},
+             "llama.cpp's flash attention: off, on, or the faster of both [both]");
+}
+
+}  // namespace
+
+Action add_bench(CLI::App& app) {
+  const auto options = std::make_shared<BenchOptions>();
+  app.add_option("-m,--model", options->model, "model, a GGUF file [the reference model]")
+      ->type_name("FILE");
+  add_list(app, "-p,--n-prompt", options->prompts, "tokens of a prompt; 0: no such test [512]");
+  add_list(app, "-n,--n-gen", options->generations, "tokens to decode; 0: no such test [32]");
+  add_list(app, "-d,--n-depth", options->depths,
+           "tokens that are in the cache before [0,2048,4096,8192]");
+  add_columns(app, *options);
+  add_threads_option(app, options->setup.threads);
+  app.add_option("-r,--repetitions", options->setup.repetitions, "runs of each test [5]")
+      ->check(CLI::Range(1, kMostRepetitions).description(""))
+      ->type_name("N");
+  app.add_option("-b,--ubatch", options->setup.ubatch, "tokens processed at once [512]")
+      ->check(CLI::Range(1, 65536).description(""))
+      ->type_name("N");
+  app.add_option("--seed", options->setup.seed, "of the random tokens [1]")->type_name("N");
+  add_choice(app, "-o,--output", options->format, {"md", "json", "csv"}, "md, json or csv [md]");
+  app.add_option("--depth-curve", options->depth_curve, "draw tokens/s over depth, SVG")
+      ->type_name("FILE");
+  add_choice(app, "--cache-type-k", options->type_k, {"f16", "q8_0"},
+             "-ctk: type of the keys in the cache: f16, q8_0 [f16]");
+  add_choice(app, "--cache-type-v", options->type_v, {"f16", "q8_0"},
+             "-ctv: type of the values in the cache: f16, q8_0 [f16]");
+  options->attention.add_shared_to(app);
+  options->attention.add_config_to(app, {"mode", "keep", "min_rows", "threads", "report"});
+  options->setup.threads = default_threads();
+  return [options] { return bench(*options); };
+}
+
+}  // namespace shadowattn::tool

@@ -1,0 +1,89 @@
+// What a benchmark measures, and the figures made of it. No llama.cpp here.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "statistics.h"
+
+namespace shadowattn::tool {
+
+/// One of llama-bench's tests: a prompt of `tokens`, or as many single tokens, after `depth`
+/// others.
+struct BenchTest {
+  bool generation = false;
+  int tokens = 0;
+  int depth = 0;
+
+  std::string kind() const;  ///< "pp512", "tg32"
+  std::string name() const;  ///< "pp512 @ d2048"; "pp512" at depth 0
+};
+
+enum class Attention {
+  kLlama,   ///< llama.cpp's own
+  kDense,   ///< our kernels, every token
+  kShadow,  ///< our kernels, the tokens that matter
+};
+std::string to_string(Attention attention);  ///< "llama", "dense", "shadow"
+
+/// Where the time of one run went, in milliseconds.
+struct AttentionStages {
+  double pilot_ms = 0;  ///< these three: sums over threads
+  double select_ms = 0;
+  double attend_ms = 0;
+  double attention_ms = 0;  ///< of the whole attention, as llama.cpp sees it
+  double other_ms = 0;      ///< of the run, outside attention
+};
+
+/// One timed run.
+struct BenchRun {
+  int64_t wall_ns = 0;
+  double cpu_seconds = 0;
+  int64_t peak_memory_bytes = 0;
+  int64_t kv_bytes = 0;  ///< keys and values in the cache at the end of the run
+  AttentionStages stages;
+  int64_t visible_pairs = 0;
+  int64_t kept_pairs = 0;
+  std::map<std::string, int64_t> dense_reasons;  ///< -> calls
+};
+
+/// All runs of one column in one test.
+struct BenchSeries {
+  Attention attention = Attention::kLlama;
+  bool flash_attention = true;
+  double keep = 1;      ///< shadow only
+  std::string started;  ///< UTC, ISO 8601
+  std::vector<BenchRun> runs;
+};
+
+/// A line of the result: one column in one test.
+struct BenchRow {
+  BenchTest test;
+  Attention attention = Attention::kLlama;
+  bool flash_attention = true;
+  std::optional<double> keep;  ///< none: llama.cpp's own
+  std::string started;
+  std::vector<int64_t> samples_ns;
+  std::vector<double> samples_ts;  ///< tokens per second
+  Statistics ns;
+  Statistics ts;
+  double ratio = 1;                                ///< to llama.cpp's row of this test
+  std::optional<double> other_flash_attention_ts;  ///< median of the slower of llama.cpp's two
+  double cpu_s_per_1k = 0;                         ///< processor seconds per 1000 tokens
+  std::optional<AttentionStages> stages;           ///< mean over runs; none: llama.cpp's own
+  std::optional<double> kept_share;
+  std::map<std::string, int64_t> dense_reasons;
+  int64_t peak_memory_bytes = 0;
+  int64_t kv_bytes = 0;
+
+  std::string label() const;  ///< "llama (fa 1)", "dense", "shadow 0.2"
+};
+
+/// The rows of one test: llama.cpp's first, the faster of its series by their medians, then ours
+/// in the order given. Every series has the same number of runs, run i of each taken in one turn.
+std::vector<BenchRow> bench_rows(const BenchTest& test, const std::vector<BenchSeries>& series);
+
+}  // namespace shadowattn::tool

@@ -1,0 +1,57 @@
+// Measures llama.cpp's attention and ours side by side, in one process, in turns.
+#pragma once
+
+#include <ggml.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bench_result.h"
+#include "llama_session.h"
+#include "shadowattn/config.h"
+
+namespace shadowattn::tool {
+
+struct BenchSetup {
+  std::vector<int> prompts;      ///< tokens, each above 0
+  std::vector<int> generations;  ///< tokens, each above 0
+  std::vector<int> depths;       ///< tokens, ascending, none twice
+  int threads = 1;
+  int repetitions = 5;
+  int ubatch = 512;
+  uint64_t seed = 1;  ///< of the random tokens
+  ggml_type type_k = GGML_TYPE_F16;
+  ggml_type type_v = GGML_TYPE_F16;
+  bool flash_off = true;  ///< measure llama.cpp without flash attention
+  bool flash_on = true;   ///< … and with it; at least one of the two
+  bool dense = true;
+  std::vector<double> keeps;  ///< one shadow column each; at least one, or dense
+  Config config;              ///< of our columns; mode, keep and min_rows are set here
+
+  /// Tokens that the largest test needs.
+  int64_t context_tokens() const;
+};
+
+/// Owns the contexts: one for each kind of llama.cpp's attention, one for ours.
+class Bench {
+ public:
+  /// Loads the plug-in. Throws Failure when there is not enough memory.
+  Bench(LlamaRuntime& runtime, const LlamaModel& model, const BenchSetup& setup);
+  ~Bench();
+
+  using OnTest = std::function<void(const BenchTest& test, const std::vector<BenchSeries>& series)>;
+
+  /// Measures all tests, depth by depth, and hands each one out as soon as it is complete. Returns
+  /// false when Ctrl-C came before the end. Throws Failure when what ran is not what was asked
+  /// for: our columns must attend in the plug-in, llama.cpp's must not.
+  bool measure(const OnTest& on_test);
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace shadowattn::tool
