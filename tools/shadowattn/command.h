@@ -13,5 +13,6 @@ using Action = std::function<int()>;
 Action add_run(CLI::App& app);
 Action add_demo(CLI::App& app);
 Action add_devices(CLI::App& app);
+Action add_record(CLI::App& app);
 
 }  // namespace shadowattn::tool

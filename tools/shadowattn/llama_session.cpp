@@ -177,6 +177,10 @@ LlamaContext::LlamaContext(LlamaRuntime& runtime, const LlamaModel& model,
   params.n_threads = options.threads;
   params.n_threads_batch = options.threads;
   params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
+  params.type_k = options.type_k;
+  params.type_v = options.type_v;
+  params.cb_eval = options.on_node;
+  params.cb_eval_user_data = options.on_node_data;
   params.abort_callback = abort_requested;
   runtime.take_error();
   context_.reset(llama_init_from_model(model.get(), params));

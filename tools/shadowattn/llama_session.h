@@ -89,6 +89,11 @@ struct ContextOptions {
   int64_t tokens = 0;  ///< prompt and answer
   int ubatch = 512;
   int threads = 1;
+  ggml_type type_k = GGML_TYPE_F16;  ///< of the KV cache
+  ggml_type type_v = GGML_TYPE_F16;
+  /// llama.cpp's cb_eval, or null: may ask for any node of the graph once it is computed.
+  ggml_backend_sched_eval_callback on_node = nullptr;
+  void* on_node_data = nullptr;
 };
 
 class LlamaContext {

@@ -9,6 +9,7 @@
 #include "command.h"
 #include "failure.h"
 #include "files.h"
+#include "input.h"
 #include "interrupt.h"
 #include "llama_session.h"
 #include "plugin_control.h"
@@ -22,7 +23,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kContextStep = 256;  // llama.cpp rounds contexts up to this
-constexpr int kLoadSteps = 1000;
 constexpr int kMostTokens = 1 << 30;
 
 struct RunOptions {
@@ -50,23 +50,6 @@ double seconds_since(Clock::time_point start) {
 }
 
 void note(const std::string& text) { std::fprintf(stderr, "%s\n", text.c_str()); }
-
-Document load_document(const RunOptions& options) {
-  Document document = read_document(options.document);
-  if (document.replaced_bytes > 0) {
-    note("shadowattn: warning: the document is not valid UTF-8; " +
-         format_count(document.replaced_bytes) + " bytes were replaced by U+FFFD");
-  }
-  return document;
-}
-
-std::unique_ptr<LlamaModel> load_model(LlamaRuntime& runtime, const std::string& path) {
-  Progress progress("loading the model", kLoadSteps, "");
-  return std::make_unique<LlamaModel>(runtime, path, [&](double share) {
-    progress.update(static_cast<int64_t>(share * kLoadSteps));
-    return true;
-  });
-}
 
 // A question that starts with white space continues the text; any other is a paragraph of its own.
 std::string join_question(const std::string& question) {
@@ -206,7 +189,7 @@ int run(const RunOptions& options) {
   const Config config = options.attention.config();
   if (!options.report_path.empty()) check_writable(options.report_path);
   check_model_file(options.model);
-  const Document document = load_document(options);
+  const Document document = load_document(options.document);
   const InterruptGuard guard;
   LlamaRuntime runtime;
   std::optional<PluginControl> plugin;
