@@ -63,12 +63,11 @@ std::vector<Problem> random_problems() {
 std::vector<Problem> dump_problems(const Options& options) {
   auto recording = std::make_shared<tool::Recording>(tool::load_recording(options.dump));
   std::vector<Problem> problems;
-  for (size_t i = 0; i < recording->calls.size(); ++i) {
-    const int layer = recording->calls[i].layer;
+  for (const tool::RecordedCall& call : recording->calls) {
+    const int layer = call.layer;
     const std::vector<int>& wanted = options.layers;
     if (!wanted.empty() && std::find(wanted.begin(), wanted.end(), layer) == wanted.end()) continue;
-    problems.push_back(
-        {"layer:" + std::to_string(layer), [recording, i] { return recording->calls[i]; }});
+    problems.push_back({"layer:" + std::to_string(layer), [recording, &call] { return call; }});
   }
   if (problems.empty()) throw Failure(options.dump + " holds none of the layers asked for");
   std::printf("Recorded: %s, %s tokens\n\n", recording->model.c_str(),
@@ -197,11 +196,13 @@ void print_tables(Session& session, const std::vector<Problem>& problems,
     std::fflush(stdout);
   }
   std::printf(
-      "ms, x: medians of rounds in which the variants took turns. Stages: mean over threads.\n"
-      "cycles/pair: threads x time x clock / visible (head, row, key) triples. pilot Gop/s: 2 x\n"
-      "head dim per visible pair; attend GFLOP/s: 4 x head dim per kept pair; both per thread, "
-      "with\n"
-      "their share of the INT8 and of the f32 peak of one thread.\n");
+      "ms, x: medians of rounds in which the variants took turns. cycles: of all threads "
+      "together,\n"
+      "per visible (head, row, key) triple. Stages: ms are the mean over threads; what is missing "
+      "to\n"
+      "the whole is plan and waiting. pilot Gop/s: 2 x head dim per visible pair; attend GFLOP/s:\n"
+      "4 x head dim per kept pair; both per thread, with their share of one thread's INT8 and f32\n"
+      "peak (16-bit kernels may exceed the f32 peak).\n");
 }
 
 void run_benchmarks(Session& session, const std::vector<Problem>& problems, const Options& options,
@@ -210,6 +211,7 @@ void run_benchmarks(Session& session, const std::vector<Problem>& problems, cons
   std::vector<std::string> words = {"attention_bench"};
   words.insert(words.end(), extras.begin(), extras.end());
   std::vector<char*> arguments;
+  arguments.reserve(words.size());
   for (std::string& word : words) arguments.push_back(word.data());
   auto count = static_cast<int>(arguments.size());
   benchmark::Initialize(&count, arguments.data());

@@ -204,7 +204,8 @@ SinkGrid sink_grid(const ExactAttention& exact, int64_t heads) {
 
 }  // namespace
 
-ExactAttention exact_attention(const AttentionCall& call, Executor& executor) {
+ExactAttention exact_attention(const AttentionCall& call, Executor& executor,
+                               const std::function<void()>& on_head) {
   ExactAttention exact;
   exact.output.assign(static_cast<size_t>(call.query.rows * call.query.heads * call.value.dim), 0);
   exact.log_sum.assign(static_cast<size_t>(call.query.rows * call.query.heads), 0);
@@ -215,6 +216,7 @@ ExactAttention exact_attention(const AttentionCall& call, Executor& executor) {
     executor.run(tiles * group, [&](int64_t task, int /*thread*/) {
       ExactTile(call, kv_head * group + task % group, task / group * kTileRows).run(kv, exact);
     });
+    on_head();
   }
   return exact;
 }

@@ -1,6 +1,7 @@
 // How far an attention is from the exact one: retained softmax mass and error of the output.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -15,7 +16,9 @@ struct ExactAttention {
   std::vector<double> output;   ///< [n_q][H][D_v]
   std::vector<double> log_sum;  ///< [n_q][H]: log Σ_j exp(logit_j), sinks left out; -inf: sees none
 };
-ExactAttention exact_attention(const AttentionCall& call, Executor& executor);
+/// `on_head` is called after each KV head and may throw to stop.
+ExactAttention exact_attention(const AttentionCall& call, Executor& executor,
+                               const std::function<void()>& on_head);
 
 /// ‖output - exact‖ / ‖exact‖ over all elements.
 double relative_error(std::span<const float> output, const ExactAttention& exact);

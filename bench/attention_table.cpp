@@ -89,25 +89,26 @@ void judge(Entry& entry, const AttentionProblem& problem, const ExactAttention& 
   entry.mass_low = percentile(mass, 0.01);
 }
 
-void check_interrupt() {
-  if (tool::interrupted()) throw tool::Failure("interrupted", tool::interrupted_status());
-}
-
+// Exact attention, then every entry's quality, then the rounds.
 void measure_all(std::vector<Entry>& entries, const AttentionProblem& problem, int rounds,
-                 const ExactAttention& exact, const std::string& label) {
-  const auto steps = static_cast<int64_t>(entries.size());
-  tool::Progress progress(label, steps * (rounds + 1), "");
+                 Executor& executor, const std::string& label) {
+  const AttentionCall call = problem.call();
+  const auto count = static_cast<int64_t>(entries.size());
+  tool::Progress progress(label, call.key.heads + count * (rounds + 1), "");
   int64_t done = 0;
-  const auto step = [&](const auto& work) {
-    check_interrupt();
-    work();
+  const auto end_step = [&] {
     progress.update(++done);
+    if (tool::interrupted()) throw tool::Failure("interrupted", tool::interrupted_status());
   };
-  for (Entry& entry : entries) step([&] { judge(entry, problem, exact); });
+  const ExactAttention exact = exact_attention(call, executor, end_step);
+  for (Entry& entry : entries) {
+    judge(entry, problem, exact);
+    end_step();
+  }
   for (int round = 0; round < rounds; ++round) {
-    for (int64_t i = 0; i < steps; ++i) {
-      Entry& entry = entries[static_cast<size_t>(round % 2 == 0 ? i : steps - 1 - i)];
-      step([&] { measure(entry, problem); });
+    for (int64_t i = 0; i < count; ++i) {
+      measure(entries[static_cast<size_t>(round % 2 == 0 ? i : count - 1 - i)], problem);
+      end_step();
     }
   }
 }
@@ -146,9 +147,9 @@ class RowWriter {
 
   std::string text(const Entry& entry, const Entry& ggml, const Entry& dense) const {
     const double wall = median(entry.wall);
-    std::vector<std::string> cells = {
-        entry.variant.name, format_fixed(wall * 1e3, 1), speedup(entry, ggml),
-        speedup(entry, dense), format_fixed(wall * threads_ * peaks_.clock_hz / visible_, 2)};
+    std::vector<std::string> cells = {entry.variant.name, format_fixed(wall * 1e3, 1),
+                                      speedup(entry, ggml), speedup(entry, dense),
+                                      cycles(wall * threads_)};
     add_stages(entry, cells);
     cells.push_back(format_fixed(100 * kept(entry) / visible_, 1) + " %");
     cells.push_back(format_fixed(entry.mass_mean, 4));
@@ -164,6 +165,11 @@ class RowWriter {
     return format_fixed(value * std::pow(10, -exponent), 1) + "e" + std::to_string(exponent);
   }
 
+  // Per visible pair.
+  std::string cycles(double thread_seconds) const {
+    return format_fixed(thread_seconds * peaks_.clock_hz / visible_, 2);
+  }
+
   double kept(const Entry& entry) const {
     return entry.engine ? static_cast<double>(entry.report.kept_pairs) : visible_;
   }
@@ -172,15 +178,15 @@ class RowWriter {
     const double pilot = median(entry.pilot);
     const double attend = entry.engine ? median(entry.attend) : median(entry.wall) * threads_;
     const bool sparse = entry.engine && pilot > 0;
-    const auto milliseconds = [&](double thread_seconds) {
-      return format_fixed(thread_seconds / threads_ * 1e3, 1);
+    const auto stage = [&](double thread_seconds) {
+      return format_fixed(thread_seconds / threads_ * 1e3, 1) + " / " + cycles(thread_seconds);
     };
     const double pilot_ops = 2.0 * static_cast<double>(call_.query.dim) * visible_;
     const double attend_flops =
         2.0 * static_cast<double>(call_.query.dim + call_.value.dim) * kept(entry);
-    cells.push_back(sparse ? milliseconds(pilot) : "");
-    cells.push_back(sparse ? milliseconds(median(entry.select)) : "");
-    cells.push_back(milliseconds(attend));
+    cells.push_back(sparse ? stage(pilot) : "");
+    cells.push_back(sparse ? stage(median(entry.select)) : "");
+    cells.push_back(stage(attend));
     cells.push_back(sparse ? rate(pilot_ops, pilot, per_thread(PeakKind::kInt8)) : "");
     cells.push_back(rate(attend_flops, attend, per_thread(PeakKind::kF32)));
   }
@@ -249,19 +255,18 @@ std::string peaks_table(const MachinePeaks& peaks) {
 std::string attention_table(const AttentionProblem& problem, const TableOptions& options,
                             const MachinePeaks& peaks, Executor& executor,
                             const std::string& label) {
-  const AttentionCall call = problem.call();
   std::vector<Entry> entries;
   for (const Variant& variant : table_variants(options)) {
     entries.push_back(make_entry(variant, executor));
   }
-  const ExactAttention exact = exact_attention(call, executor);
-  measure_all(entries, problem, options.rounds, exact, label);
+  measure_all(entries, problem, options.rounds, executor, label);
   const Entry& ggml = entries[0];
   const Entry& dense = entries[1];
   const RowWriter writer(problem, peaks, visible_pairs(dense));
   std::string text =
-      row_text({"attention", "ms", "x ggml", "x dense", "cycles/pair", "pilot ms", "select ms",
-                "attend ms", "pilot Gop/s", "attend GFLOP/s", "kept", "mass", "mass p1", "error"}) +
+      row_text({"attention", "ms", "x ggml", "x dense", "cycles/pair", "pilot ms / cycles",
+                "select ms / cycles", "attend ms / cycles", "pilot Gop/s", "attend GFLOP/s", "kept",
+                "mass", "mass p1", "error"}) +
       "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n";
   for (const Entry& entry : entries) text += writer.text(entry, ggml, dense);
   return text;

@@ -97,6 +97,7 @@ std::string utf8(uint32_t code) {  // below U+0800
 // Byte-level BPE writes bytes that are no printable Latin-1 character as U+0100 and up, in order.
 std::vector<std::string> byte_tokens() {
   std::vector<std::string> tokens;
+  tokens.reserve(256);
   uint32_t next = 0x100;
   for (uint32_t byte = 0; byte < 256; ++byte) {
     const bool printable = (byte > 0x20 && byte < 0x7F) || (byte > 0xA0 && byte != 0xAD);

@@ -2,10 +2,9 @@
 
 #include <gguf.h>
 
-#include <array>
-#include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <memory>
-#include <span>
 
 #include "failure.h"
 #include "files.h"
@@ -23,9 +22,6 @@ constexpr char kLayersKey[] = "recording.layers";
 
 struct GgufDeleter {
   void operator()(gguf_context* context) const { gguf_free(context); }
-};
-struct GgmlDeleter {
-  void operator()(ggml_context* context) const { ggml_free(context); }
 };
 
 std::string layer_key(int layer, const char* name) {
@@ -61,15 +57,13 @@ void set_metadata(gguf_context* gguf, const Recording& recording) {
   gguf_set_arr_data(gguf, kLayersKey, GGUF_TYPE_INT32, layers.data(), layers.size());
 }
 
-/// A recording's file, opened; every access is checked.
+/// A recording's file, opened; every access is checked, before memory is had for it.
 class RecordingFile {
  public:
   explicit RecordingFile(const std::string& path) : path_(path) {
     check_model_file(path);
-    ggml_context* tensors = nullptr;
-    const gguf_init_params params = {/*.no_alloc =*/false, /*.ctx =*/&tensors};
+    const gguf_init_params params = {/*.no_alloc =*/true, /*.ctx =*/nullptr};
     gguf_.reset(gguf_init_from_file(path.c_str(), params));
-    tensors_.reset(tensors);
     if (!gguf_) fail("it is damaged or cut short");
     if (id(kVersionKey, GGUF_TYPE_UINT32) < 0) fail("it is no recording");
     const uint32_t version = gguf_get_val_u32(gguf_.get(), id(kVersionKey, GGUF_TYPE_UINT32));
@@ -95,13 +89,23 @@ class RecordingFile {
   }
 
   OwnedTensor tensor(const std::string& name) const {
-    const ggml_tensor* source = ggml_get_tensor(tensors_.get(), name.c_str());
-    if (source == nullptr) return {};
+    const int64_t index = gguf_find_tensor(gguf_.get(), name.c_str());
+    if (index < 0) return {};
+    const int64_t* extents = gguf_get_tensor_ne(gguf_.get(), index);
     OwnedTensor tensor;
-    tensor.type = source->type;
-    tensor.shape.assign(source->ne, source->ne + ggml_n_dims(source));
-    const auto* data = static_cast<const char*>(source->data);
-    tensor.bytes.assign(data, data + ggml_nbytes(source));
+    tensor.type = gguf_get_tensor_type(gguf_.get(), index);
+    tensor.shape.assign(extents, extents + GGML_MAX_DIMS);
+    while (tensor.shape.size() > 1 && tensor.shape.back() == 1) tensor.shape.pop_back();
+    const size_t bytes = gguf_get_tensor_size(gguf_.get(), index);
+    const size_t offset =
+        gguf_get_data_offset(gguf_.get()) + gguf_get_tensor_offset(gguf_.get(), index);
+    const size_t available = std::filesystem::file_size(path_);
+    if (offset > available || bytes > available - offset) fail("it is damaged or cut short");
+    tensor.bytes.resize(bytes);
+    std::ifstream file(path_, std::ios::binary);
+    file.seekg(static_cast<std::streamoff>(offset));
+    file.read(tensor.bytes.data(), static_cast<std::streamsize>(bytes));
+    if (!file) fail("it cannot be read");
     return tensor;
   }
 
@@ -118,7 +122,6 @@ class RecordingFile {
 
   std::string path_;
   std::unique_ptr<gguf_context, GgufDeleter> gguf_;
-  std::unique_ptr<ggml_context, GgmlDeleter> tensors_;
 };
 
 int64_t extent(const OwnedTensor& tensor, size_t dimension) {
@@ -131,16 +134,18 @@ std::string misfit(const RecordedCall& call) {
   if (call.q.type != GGML_TYPE_F32) return "has a q that is not f32";
   for (const OwnedTensor* tensor : {&call.q, &call.k, &call.v}) {
     if (extent(*tensor, 3) != 1) return "has more than one stream";
+    if (tensor->bytes.empty()) return "has an operand without elements";
   }
   if (extent(call.q, 0) != extent(call.k, 0)) return "has q and k of different head dims";
   if (extent(call.k, 1) != extent(call.v, 1)) return "has k and v of different lengths";
   if (extent(call.k, 2) != extent(call.v, 2)) return "has k and v of different head counts";
   if (extent(call.q, 2) % extent(call.k, 2) != 0)
     return "has KV heads that do not divide its heads";
+  if (call.mask.empty() && call.params.max_bias > 0) return "has ALiBi but no mask";
   if (!call.mask.empty() &&
-      (call.mask.type != GGML_TYPE_F16 || extent(call.mask, 0) != extent(call.k, 1) ||
-       extent(call.mask, 1) != extent(call.q, 1) || extent(call.q, 2) % extent(call.mask, 2) != 0 ||
-       extent(call.mask, 3) != 1)) {
+      (call.mask.bytes.empty() || call.mask.type != GGML_TYPE_F16 ||
+       extent(call.mask, 0) != extent(call.k, 1) || extent(call.mask, 1) != extent(call.q, 1) ||
+       extent(call.q, 2) % extent(call.mask, 2) != 0 || extent(call.mask, 3) != 1)) {
     return "has a mask that does not fit";
   }
   if (!call.sinks.empty() &&
