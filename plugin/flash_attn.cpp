@@ -1,39 +1,11 @@
 #include "flash_attn.h"
 
-#include <charconv>
 #include <cmath>
-#include <cstring>
-#include <string_view>
 
 #include "shadowattn/engine.h"
 
 namespace shadowattn::plugin {
 namespace {
-
-// Views of views of the cache: no graph of llama.cpp nests them deeper than a few levels.
-constexpr int kMaxViewDepth = 16;
-
-struct OpParams {
-  float scale = 1.0F;
-  float max_bias = 0.0F;
-  float logit_softcap = 0.0F;
-};
-
-OpParams op_params(const ggml_tensor* node) {
-  OpParams params;
-  std::memcpy(&params, node->op_params, sizeof(params));
-  return params;
-}
-
-/// The number in "cache_k_l<N>"; -1 for other names.
-int layer_in_name(std::string_view name) {
-  constexpr std::string_view kPrefix = "cache_k_l";
-  if (!name.starts_with(kPrefix)) return -1;
-  name.remove_prefix(kPrefix.size());
-  int layer = -1;
-  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), layer);
-  return error == std::errc() ? layer : -1;
-}
 
 ElementType element_type(const ggml_tensor* tensor) {
   return tensor->type == GGML_TYPE_F16 ? ElementType::kF16 : ElementType::kF32;
@@ -140,15 +112,6 @@ std::string decline_shapes(const ggml_tensor* node) {
 
 }  // namespace
 
-int layer_of(const ggml_tensor* node) {
-  const ggml_tensor* tensor = node->src[1];
-  for (int depth = 0; tensor != nullptr && depth < kMaxViewDepth; ++depth) {
-    if (const int layer = layer_in_name(tensor->name); layer >= 0) return layer;
-    tensor = tensor->view_src != nullptr ? tensor->view_src : tensor->src[0];
-  }
-  return -1;
-}
-
 std::string decline_reason(const HostGgml& host, const ggml_tensor* node, int64_t min_rows) {
   if (node->src[0] == nullptr || node->src[1] == nullptr || node->src[2] == nullptr) {
     return "missing operands";
@@ -163,12 +126,12 @@ std::string decline_reason(const HostGgml& host, const ggml_tensor* node, int64_
 }
 
 FlashAttnNode::FlashAttnNode(const ggml_tensor* node)
-    : node_(node), slopes_(alibi_slopes(node->src[0]->ne[2], op_params(node).max_bias)) {}
+    : node_(node), slopes_(alibi_slopes(node->src[0]->ne[2], flash_attn_params(node).max_bias)) {}
 
 int64_t FlashAttnNode::streams() const { return node_->src[0]->ne[3]; }
 
 AttentionCall FlashAttnNode::call(int64_t stream) const {
-  const OpParams params = op_params(node_);
+  const FlashAttnParams params = flash_attn_params(node_);
   AttentionCall call;
   call.query = view_of(node_->src[0], stream);
   call.key = view_of(node_->src[1], stream);

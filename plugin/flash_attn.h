@@ -10,13 +10,10 @@
 
 #include "ggml.h"
 #include "host_ggml.h"
+#include "node_facts.h"
 #include "shadowattn/attention.h"
 
 namespace shadowattn::plugin {
-
-/// Layer number from the name of the KV cache tensor that `node`'s keys are a view of
-/// (cache_k_l<N>); -1 when they are not.
-int layer_of(const ggml_tensor* node);
 
 /// Why the plug-in leaves `node` to the host, in words for the report; empty when it takes it.
 /// Reads shapes and types only.

@@ -14,8 +14,8 @@
 #include "depth_curve.h"
 #include "failure.h"
 #include "files.h"
+#include "input.h"
 #include "interrupt.h"
-#include "load_model.h"
 
 namespace shadowattn::tool {
 namespace {

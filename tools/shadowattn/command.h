@@ -14,5 +14,6 @@ Action add_run(CLI::App& app);
 Action add_demo(CLI::App& app);
 Action add_bench(CLI::App& app);
 Action add_devices(CLI::App& app);
+Action add_record(CLI::App& app);
 
 }  // namespace shadowattn::tool

@@ -114,23 +114,35 @@ void check_writable(const std::string& path) {
   std::remove(probe.c_str());
 }
 
+AtomicFile::AtomicFile(std::string path)
+    : path_(std::move(path)),
+      temporary_(temporary_path(path_)),
+      file_(std::fopen(temporary_.c_str(), "wb")) {
+  if (!file_) fail_to_write(path_, errno);
+}
+
+AtomicFile::~AtomicFile() {
+  if (file_) std::remove(temporary_.c_str());
+}
+
+void AtomicFile::write(const void* data, size_t bytes) {
+  if (std::fwrite(data, 1, bytes, file_.get()) != bytes) fail_to_write(path_, errno);
+  size_ += static_cast<int64_t>(bytes);
+}
+
+void AtomicFile::commit() {
+  // A full disk may show only when the buffer is flushed.
+  const bool closed = std::fclose(file_.release()) == 0;
+  if (closed && std::rename(temporary_.c_str(), path_.c_str()) == 0) return;
+  const int error = errno;
+  std::remove(temporary_.c_str());
+  fail_to_write(path_, error);
+}
+
 void write_file_atomically(const std::string& path, std::string_view content) {
-  const std::string temporary = temporary_path(path);
-  int error = 0;
-  if (File file{std::fopen(temporary.c_str(), "wb")}) {
-    const bool written =
-        std::fwrite(content.data(), 1, content.size(), file.get()) == content.size();
-    if (!written) error = errno;
-    // A full disk may show only when the buffer is flushed.
-    if (std::fclose(file.release()) != 0 && error == 0) error = errno;
-  } else {
-    fail_to_write(path, errno);
-  }
-  if (error == 0 && std::rename(temporary.c_str(), path.c_str()) != 0) error = errno;
-  if (error != 0) {
-    std::remove(temporary.c_str());
-    fail_to_write(path, error);
-  }
+  AtomicFile file(path);
+  file.write(content.data(), content.size());
+  file.commit();
 }
 
 fs::path program_folder() {

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -22,7 +24,32 @@ void check_model_file(const std::string& path);
 /// Throws Failure when a file could not be created at `path`. Leaves nothing behind.
 void check_writable(const std::string& path);
 
-/// Writes the whole file or, on failure, nothing: a temporary file beside it, then rename.
+/// A file that appears whole or not at all: written under a temporary name beside `path`, which it
+/// gets in commit(). Without commit() nothing is left. Everything throws Failure on error.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::string path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(const void* data, size_t bytes);
+  int64_t size() const { return size_; }  ///< bytes written so far
+  /// Last call; replaces what was at `path`.
+  void commit();
+
+ private:
+  struct Closer {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+
+  std::string path_;
+  std::string temporary_;
+  std::unique_ptr<std::FILE, Closer> file_;
+  int64_t size_ = 0;
+};
+
+/// Writes the whole file or, on failure, nothing.
 void write_file_atomically(const std::string& path, std::string_view content);
 
 /// Folder of this program.

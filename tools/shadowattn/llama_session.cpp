@@ -180,6 +180,8 @@ LlamaContext::LlamaContext(LlamaRuntime& runtime, const LlamaModel& model,
       options.flash_attention ? LLAMA_FLASH_ATTN_TYPE_ENABLED : LLAMA_FLASH_ATTN_TYPE_DISABLED;
   params.type_k = options.type_k;
   params.type_v = options.type_v;
+  params.cb_eval = options.on_node;
+  params.cb_eval_user_data = options.on_node_data;
   params.abort_callback = abort_requested;
   runtime.take_error();
   context_.reset(llama_init_from_model(model.get(), params));

@@ -93,6 +93,9 @@ struct ContextOptions {
   bool flash_attention = true;
   ggml_type type_k = GGML_TYPE_F16;  ///< of the KV cache
   ggml_type type_v = GGML_TYPE_F16;  ///< quantised: flash attention must be on
+  /// llama.cpp's cb_eval, or null: may ask for any node of the graph once it is computed.
+  ggml_backend_sched_eval_callback on_node = nullptr;
+  void* on_node_data = nullptr;
 };
 
 class LlamaContext {

@@ -51,6 +51,11 @@ constexpr Subcommand kSubcommands[] = {
      "  shadowattn devices\n"
      "  shadowattn devices --json\n",
      add_devices},
+    {"record", "Record queries, keys and values of a model's attention in a file",
+     "Examples:\n"
+     "  shadowattn record -m model.gguf -f book.txt -o book.gguf\n"
+     "  shadowattn record -m model.gguf -f book.txt -o book.gguf --layers 0,11,23 -c 8192\n",
+     add_record},
 };
 
 constexpr char kMainExamples[] =

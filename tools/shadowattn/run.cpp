@@ -9,9 +9,9 @@
 #include "command.h"
 #include "failure.h"
 #include "files.h"
+#include "input.h"
 #include "interrupt.h"
 #include "llama_session.h"
-#include "load_model.h"
 #include "plugin_control.h"
 #include "progress.h"
 #include "summary.h"
@@ -50,15 +50,6 @@ double seconds_since(Clock::time_point start) {
 }
 
 void note(const std::string& text) { std::fprintf(stderr, "%s\n", text.c_str()); }
-
-Document load_document(const RunOptions& options) {
-  Document document = read_document(options.document);
-  if (document.replaced_bytes > 0) {
-    note("shadowattn: warning: the document is not valid UTF-8; " +
-         format_count(document.replaced_bytes) + " bytes were replaced by U+FFFD");
-  }
-  return document;
-}
 
 // A question that starts with white space continues the text; any other is a paragraph of its own.
 std::string join_question(const std::string& question) {
@@ -198,7 +189,7 @@ int run(const RunOptions& options) {
   const Config config = options.attention.config();
   if (!options.report_path.empty()) check_writable(options.report_path);
   check_model_file(options.model);
-  const Document document = load_document(options);
+  const Document document = load_document(options.document);
   const InterruptGuard guard;
   LlamaRuntime runtime;
   std::optional<PluginControl> plugin;
