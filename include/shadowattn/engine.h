@@ -51,6 +51,10 @@ struct EngineOptions {
   /// The query heads of one KV head share the list too.
   bool share_heads = true;
 
+  /// Of the query rows that share a list, the pilot scores every n-th, counted from the last:
+  /// 1 … 64. More than 1 makes the estimate cheaper and the list a little worse.
+  int32_t pilot_step = 1;
+
   Precision precision = Precision::kFast;
 
   int threads = 1;  ///< 1 … 1024; ignored when an executor is given

@@ -16,6 +16,19 @@ RowSource source(const TensorView& view, int64_t head) {
   return {view.row(head, 0), view.type, view.row_stride};
 }
 
+/// Asks for the rows of the next block while this one is computed: scattered rows are beyond the
+/// hardware's prefetcher.
+void prefetch(const TensorView& view, int64_t head, const TokenList& list, int64_t first) {
+  if (list.keys == nullptr) return;
+  constexpr int64_t kLine = 64;
+  const int64_t bytes = view.dim * (view.type == ElementType::kF16 ? 2 : 4);
+  const int64_t last = std::min(first + kAttendBlock, list.count);
+  for (int64_t j = first; j < last; ++j) {
+    const auto* row = static_cast<const char*>(view.row(head, list.keys[j]));
+    for (int64_t i = 0; i < bytes; i += kLine) __builtin_prefetch(row + i, 0, 2);
+  }
+}
+
 /// Position of the first key of the list that is not below `key`.
 int32_t position_of(const TokenList& list, int64_t key) {
   if (list.keys == nullptr) {
@@ -155,6 +168,8 @@ bool ListAttender16::attend(const AttentionCall& call, const Visibility& visibil
     block.bias = masked_ ? bias_.data() : nullptr;
     block.keys = run.count;
     block.position = first;
+    prefetch(call.key, kv_head, list, first + kAttendBlock);
+    prefetch(call.value, kv_head, list, first + kAttendBlock);
     kernel.block(block);
   }
   finish(call, rows, states);

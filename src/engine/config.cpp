@@ -107,6 +107,20 @@ constexpr Key kKeys[] = {
     {"share_heads", "yes or no", "the query heads of one KV head share the list too",
      [](std::string_view t, Config& c) { return set_bool(t, c.engine.share_heads); },
      [](const Config& c) { return std::string(c.engine.share_heads ? "yes" : "no"); }},
+    {"pilot_step", "1 ... 64", "of the rows that share a list the pilot scores every n-th",
+     [](std::string_view t, Config& c) {
+       return set_int(t, 1, kMaxRowsPerList, c.engine.pilot_step);
+     },
+     [](const Config& c) { return std::to_string(c.engine.pilot_step); }},
+    {"precision", "fast or f32",
+     "16-bit operands of exact attention where the processor is fast at them, or f32",
+     [](std::string_view t, Config& c) {
+       c.engine.precision = t == "f32" ? Precision::kF32 : Precision::kFast;
+       return t == "f32" || t == "fast";
+     },
+     [](const Config& c) {
+       return std::string(c.engine.precision == Precision::kF32 ? "f32" : "fast");
+     }},
     {"threads", "0 ... 1024", "threads to use; 0: as many as the host asks for",
      [](std::string_view t, Config& c) { return set_int(t, 0, kMaxThreads, c.threads); },
      [](const Config& c) { return std::to_string(c.threads); }},

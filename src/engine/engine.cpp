@@ -29,6 +29,9 @@ Status check_options(const EngineOptions& o) {
   if (o.rows_per_list < 1 || o.rows_per_list > kMaxRows) {
     return Status::invalid_argument("rows_per_list must be 1 … 64, not " + text(o.rows_per_list));
   }
+  if (o.pilot_step < 1 || o.pilot_step > kMaxRows) {
+    return Status::invalid_argument("pilot_step must be 1 … 64, not " + text(o.pilot_step));
+  }
   if (o.threads < 1 || o.threads > kMaxThreads) {
     return Status::invalid_argument("threads must be 1 … 1024, not " + text(o.threads));
   }

@@ -155,8 +155,9 @@ void TileWorker::run(const CallContext& context, const QueryTile& tile, int64_t 
     int16_t* importance = nullptr;
     if (context.plan.ranks) {
       const bool finite =
-          estimate_.ranks(context.call, context.keys, context.visibility, list, kernels.quantize,
-                          kernels.pilot_dot, kernels.select);
+          estimate_.ranks(context.call, context.keys, context.visibility, list,
+                          context.options.pilot_step, kernels.quantize, kernels.pilot_dot,
+                          kernels.select);
       watch.lap(&counters.pilot_ns);
       if (!finite) {
         run_without_estimate(context, tile, kv_head);

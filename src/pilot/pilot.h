@@ -45,11 +45,18 @@ struct ListRows {
   RowRange rows;
   int64_t first_head = 0;
   int64_t heads = 0;
+  int64_t step = 1;  ///< of the rows only every step-th
 
-  int64_t count() const { return rows.count * heads; }
+  int64_t count() const { return (rows.count + step - 1) / step * heads; }
   /// Flat index i: heads of the first row, then of the second, …
   int64_t head(int64_t i) const { return first_head + i % heads; }
-  int64_t row(int64_t i) const { return rows.first + i / heads; }
+  int64_t row(int64_t i) const { return rows.first + i / heads * step; }
+
+  /// Every `n`-th of the rows, the last one among them.
+  ListRows sampled(int64_t n) const {
+    const int64_t skipped = (rows.count - 1) % n;
+    return {{rows.first + skipped, rows.count - skipped}, first_head, heads, n};
+  }
 };
 
 /// Quantised, packed keys [begin, end) of one KV head.
@@ -101,11 +108,11 @@ class TileEstimate {
               std::span<const ListRows> lists, const QuantizeKernel& quantize,
               const PilotDotKernel& pilot);
 
-  /// Ranks of the keys for `list`, whose rows are all plain: row(0), as scores of a single row that
-  /// sees what any of them sees. False as above.
+  /// Ranks of the keys for `list`, whose rows are all plain, by every `step`-th of its rows: row(0),
+  /// as scores of a single row that sees what any of them sees. False as above.
   bool ranks(const AttentionCall& call, const KeyEstimate& keys, const Visibility& visibility,
-             const ListRows& list, const QuantizeKernel& quantize, const PilotDotKernel& pilot,
-             const SelectKernel& select);
+             const ListRows& list, int64_t step, const QuantizeKernel& quantize,
+             const PilotDotKernel& pilot, const SelectKernel& select);
 
   /// Scores of row i, counted through all lists: [stride()], of absolute keys keys.begin() + j.
   int16_t* row(int64_t i) { return scores_.data() + i * stride_; }
@@ -133,6 +140,8 @@ class TileEstimate {
                     const PilotDotKernel& pilot);
   void hide_in_sample(const Sample& sample, const Visibility& visibility, const ListRows& list,
                       const KeyEstimate& keys);
+  /// Whether no share of the first `rows` rows can need clamping.
+  bool shares_in_range(int64_t rows, int64_t dim) const;
   void set_level(const Sample& sample, const RowVisibility& seen, double slope, int64_t i,
                  const SelectKernel& select);
 

@@ -89,12 +89,19 @@ void TileEstimate::score_sample(const Sample& sample, const KeyEstimate& keys, i
 
 void TileEstimate::hide_in_sample(const Sample& sample, const Visibility& visibility,
                                   const ListRows& list, const KeyEstimate& keys) {
+  int64_t full_begin = keys.begin();  // what every row sees
+  int64_t full_end = keys.end();
+  for (int64_t i = 0; i < list.count(); ++i) {
+    const RowVisibility& seen = visibility.row(list.head(i), list.row(i));
+    full_begin = std::max<int64_t>(full_begin, seen.begin);
+    full_end = std::min<int64_t>(full_end, seen.end);
+  }
   sample.for_each_run([&](int64_t block, int64_t blocks, int64_t position) {
     const int64_t first = keys.begin() + block * kPilotKeyBlock;
     const int64_t count = blocks * kPilotKeyBlock;
+    if (full_begin <= first && full_end >= first + count) return;
     for (int64_t i = 0; i < list.count(); ++i) {
       const RowVisibility& seen = visibility.row(list.head(i), list.row(i));
-      if (seen.begin <= first && seen.end >= first + count) continue;
       int16_t* scores = sample_.data() + i * sample_stride_ + position;
       const int64_t begin = std::clamp<int64_t>(seen.begin - first, 0, count);
       const int64_t end = std::clamp<int64_t>(seen.end - first, begin, count);
@@ -124,11 +131,25 @@ void TileEstimate::set_level(const Sample& sample, const RowVisibility& seen, do
   offset_.data()[i] = any ? static_cast<float>(offset) : 0.0F;
 }
 
+bool TileEstimate::shares_in_range(int64_t rows, int64_t dim) const {
+  for (int64_t i = 0; i < rows; ++i) {
+    const int8_t* q = quantised_.data() + i * dim;
+    int64_t l1 = 0;
+    for (int64_t d = 0; d < dim; ++d) l1 += std::abs(q[d]);
+    // Hölder: |acc · key_factor| ≤ 127 · |q8|₁. The margin covers the roundings.
+    const double reach = 127.0 * static_cast<double>(l1) * std::fabs(slope_.data()[i]) * 1.0001;
+    const double offset = offset_.data()[i];
+    if (offset - reach < 0.0 || offset + reach > double{kRankCap}) return false;
+  }
+  return true;
+}
+
 bool TileEstimate::ranks(const AttentionCall& call, const KeyEstimate& keys,
-                         const Visibility& visibility, const ListRows& list,
+                         const Visibility& visibility, const ListRows& list, int64_t step,
                          const QuantizeKernel& quantize, const PilotDotKernel& pilot,
                          const SelectKernel& select) {
-  if (!prepare(call, keys, {&list, 1}, quantize, pilot)) return false;
+  const ListRows scored = list.sampled(step);
+  if (!prepare(call, keys, {&scored, 1}, quantize, pilot)) return false;
   int64_t begin = keys.end();
   int64_t end = keys.begin();
   for (int64_t i = 0; i < list.count(); ++i) {
@@ -138,25 +159,26 @@ bool TileEstimate::ranks(const AttentionCall& call, const KeyEstimate& keys,
     end = std::max<int64_t>(end, seen.end);
   }
   int16_t* rank = scores_.data();
-  std::fill_n(rank, stride_, kHiddenScore);
-  if (begin >= end) return true;
-
+  if (begin >= end) {
+    std::fill_n(rank, stride_, kHiddenScore);
+    return true;
+  }
   Sample sample;
   sample.first_block = (begin - keys.begin()) / kPilotKeyBlock;
   sample.blocks =
       (end - keys.begin() + kPilotKeyBlock - 1) / kPilotKeyBlock - sample.first_block;
   const int64_t dim = call.query.dim;
-  score_sample(sample, keys, list.count(), dim, pilot);
-  hide_in_sample(sample, visibility, list, keys);
-  for (int64_t i = 0; i < list.count(); ++i) {
+  score_sample(sample, keys, scored.count(), dim, pilot);
+  hide_in_sample(sample, visibility, scored, keys);
+  for (int64_t i = 0; i < scored.count(); ++i) {
     const double slope = static_cast<double>(query_scale_.data()[i]) * keys.largest_scale() *
                          call.scale * kLog2E * 0x1p23;
-    set_level(sample, visibility.row(list.head(i), list.row(i)), slope, i, select);
+    set_level(sample, visibility.row(scored.head(i), scored.row(i)), slope, i, select);
   }
 
   PilotRank request;
   request.queries = packed_.data();
-  request.rows = list.count();
+  request.rows = scored.count();
   request.keys = keys.packed(sample.first_block);
   request.key_blocks = sample.blocks;
   request.dim = dim;
@@ -164,11 +186,10 @@ bool TileEstimate::ranks(const AttentionCall& call, const KeyEstimate& keys,
   request.slope = slope_.data();
   request.offset = offset_.data();
   request.rank = rank + sample.first_block * kPilotKeyBlock;
+  request.in_range = shares_in_range(scored.count(), dim);
   pilot.ranks(request);
-  std::fill(rank + sample.first_block * kPilotKeyBlock, rank + (begin - keys.begin()),
-            kHiddenScore);
-  std::fill(rank + (end - keys.begin()),
-            rank + (sample.first_block + sample.blocks) * kPilotKeyBlock, kHiddenScore);
+  std::fill(rank, rank + (begin - keys.begin()), kHiddenScore);
+  std::fill(rank + (end - keys.begin()), rank + stride_, kHiddenScore);
   return true;
 }
 

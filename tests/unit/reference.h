@@ -65,8 +65,7 @@ inline int16_t reference_rank(const int8_t* q, int64_t rows, const int8_t* k, in
     int64_t dot = 0;
     for (int64_t d = 0; d < dim; ++d) dot += static_cast<int64_t>(q[r * dim + d]) * k[d];
     const float product = static_cast<float>(dot) * key_factor;
-    const float scaled = product * slope[r];
-    const double bits = static_cast<double>(scaled + offset[r]);
+    const double bits = std::fma(product, slope[r], offset[r]);  // rounded once, to f32
     const auto clamped = static_cast<uint32_t>(std::clamp(bits, 0.0, 247.0 * 0x1p23));
     share += std::bit_cast<float>(clamped);
   }

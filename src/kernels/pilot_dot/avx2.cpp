@@ -72,7 +72,7 @@ void score_rows(const PilotTile& tile, int64_t row, int64_t block) {
 /// Eight keys' shares of one row.
 inline __m256 shares(__m256i acc, __m256 key_factor, __m256 slope, __m256 offset) {
   const __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(acc), key_factor);
-  const __m256 bits = _mm256_add_ps(_mm256_mul_ps(product, slope), offset);
+  const __m256 bits = _mm256_fmadd_ps(product, slope, offset);
   const __m256 clamped =
       _mm256_min_ps(_mm256_max_ps(bits, _mm256_setzero_ps()), _mm256_set1_ps(kRankCap));
   return _mm256_castsi256_ps(_mm256_cvttps_epi32(clamped));

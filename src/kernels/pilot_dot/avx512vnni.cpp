@@ -74,37 +74,37 @@ void score_rows(const PilotTile& tile, int64_t row, int64_t block) {
 }
 
 /// Adds the shares of kRows rows to share[b].
-template <int kRows, int kBlocks>
+template <int kRows, int kBlocks, bool kClamp>
 [[gnu::always_inline]] inline void add_shares(const PilotRank& list, int64_t row, int64_t block,
                                               __m512 (&share)[kBlocks]) {
   __m512i acc[kRows][kBlocks];
   dot_rows<kRows, kBlocks>(
       static_cast<const int8_t*>(list.queries) + row * (kQueryHeader + list.dim),
       static_cast<const uint8_t*>(list.keys) + block * kPilotKeyBlock * list.dim, list.dim, acc);
-  const __m512 cap = _mm512_set1_ps(kRankCap);
+  [[maybe_unused]] const __m512 cap = _mm512_set1_ps(kRankCap);
   unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
     const __m512 slope = _mm512_set1_ps(list.slope[row + r]);
     const __m512 offset = _mm512_set1_ps(list.offset[row + r]);
     unrolled<kBlocks>([&](auto b) __attribute__((always_inline)) {
       const __m512 factor = _mm512_loadu_ps(list.key_factor + (block + b) * kPilotKeyBlock);
       const __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[r][b]), factor);
-      const __m512 bits = _mm512_add_ps(_mm512_mul_ps(product, slope), offset);
-      const __m512 clamped = _mm512_min_ps(_mm512_max_ps(bits, _mm512_setzero_ps()), cap);
-      share[b] = _mm512_add_ps(share[b], _mm512_castsi512_ps(_mm512_cvttps_epi32(clamped)));
+      __m512 bits = _mm512_fmadd_ps(product, slope, offset);
+      if (kClamp) bits = _mm512_min_ps(_mm512_max_ps(bits, _mm512_setzero_ps()), cap);
+      share[b] = _mm512_add_ps(share[b], _mm512_castsi512_ps(_mm512_cvttps_epi32(bits)));
     });
   });
 }
 
-template <int kBlocks>
+template <int kBlocks, bool kClamp>
 void rank_blocks(const PilotRank& list, int64_t block) {
   __m512 share[kBlocks];
   for (__m512& s : share) s = _mm512_setzero_ps();
   int64_t row = 0;
   for (; row + kRowsPerStep <= list.rows; row += kRowsPerStep) {
-    add_shares<kRowsPerStep, kBlocks>(list, row, block, share);
+    add_shares<kRowsPerStep, kBlocks, kClamp>(list, row, block, share);
   }
-  for (; row + 4 <= list.rows; row += 4) add_shares<4, kBlocks>(list, row, block, share);
-  for (; row < list.rows; ++row) add_shares<1, kBlocks>(list, row, block, share);
+  for (; row + 4 <= list.rows; row += 4) add_shares<4, kBlocks, kClamp>(list, row, block, share);
+  for (; row < list.rows; ++row) add_shares<1, kBlocks, kClamp>(list, row, block, share);
   for (int b = 0; b < kBlocks; ++b) {
     const __m512i upper = _mm512_srli_epi32(_mm512_castps_si512(share[b]), 16);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(list.rank + (block + b) * kPilotKeyBlock),
@@ -157,8 +157,10 @@ void pilot_pack_queries_avx512vnni(const int8_t* q, int64_t rows, int64_t dim, v
 
 void pilot_ranks_avx512vnni(const PilotRank& list) {
   int64_t block = 0;
-  for (; block + 2 <= list.key_blocks; block += 2) rank_blocks<2>(list, block);
-  if (block < list.key_blocks) rank_blocks<1>(list, block);
+  for (; block + 2 <= list.key_blocks; block += 2) {
+    list.in_range ? rank_blocks<2, false>(list, block) : rank_blocks<2, true>(list, block);
+  }
+  if (block < list.key_blocks) rank_blocks<1, true>(list, block);
 }
 
 void pilot_scores_avx512vnni(const PilotTile& tile) {

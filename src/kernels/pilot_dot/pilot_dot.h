@@ -15,10 +15,10 @@
 // that the rows of a list lose together without that key. The bits of a float are its logarithm, so
 // rows are given as slope = 2^23 · (…) and offset = 2^23 · (127 + …), and
 //
-//   e2 = bits(int32(clamp((float(acc) · key_factor) · slope + offset, 0, kRankCap)))   truncated
+//   e2 = bits(int32(clamp(fma(float(acc) · key_factor, slope, offset), 0, kRankCap)))   truncated
 //
-// Scores never leave the registers. float(acc) is exact (below 2^24), everything else is rounded in
-// the order written, rows are added in order: every kernel gives the same bits.
+// Scores never leave the registers. float(acc) is exact (below 2^24), the product is rounded, the
+// fma rounded once, rows are added in order: every kernel gives the same bits.
 //
 // Operands are packed once and reused: keys per call, queries per tile. Each kernel has its own
 // packed layout. Keys come in blocks of kPilotKeyBlock; pack_keys pads the last one with zero
@@ -60,6 +60,8 @@ struct PilotRank {
   const float* slope = nullptr;   ///< [rows] finite
   const float* offset = nullptr;  ///< [rows] finite
   int16_t* rank = nullptr;        ///< [key_blocks · kPilotKeyBlock]
+  /// The caller knows that no sum leaves [0, kRankCap]: clamping may be left out.
+  bool in_range = false;
 };
 
 struct PilotDotKernel {

@@ -55,7 +55,7 @@ void pilot_ranks_scalar(const PilotRank& list) {
     for (int64_t r = 0; r < list.rows; ++r) {
       const int32_t acc = dot(queries + r * list.dim, keys + j * list.dim, list.dim);
       const float product = static_cast<float>(acc) * list.key_factor[j];
-      const float bits = product * list.slope[r] + list.offset[r];
+      const float bits = std::fma(product, list.slope[r], list.offset[r]);
       const float clamped = std::min(std::max(bits, 0.0F), kRankCap);
       share += std::bit_cast<float>(static_cast<int32_t>(clamped));
     }
