@@ -16,17 +16,16 @@ RowSource source(const TensorView& view, int64_t head) {
   return {view.row(head, 0), view.type, view.row_stride};
 }
 
-/// Asks for the rows of the next block while this one is computed: scattered rows are beyond the
-/// hardware's prefetcher.
-void prefetch(const TensorView& view, int64_t head, const TokenList& list, int64_t first) {
-  if (list.keys == nullptr) return;
-  constexpr int64_t kLine = 64;
-  const int64_t bytes = view.dim * (view.type == ElementType::kF16 ? 2 : 4);
-  const int64_t last = std::min(first + kAttendBlock, list.count);
-  for (int64_t j = first; j < last; ++j) {
-    const auto* row = static_cast<const char*>(view.row(head, list.keys[j]));
-    for (int64_t i = 0; i < bytes; i += kLine) __builtin_prefetch(row + i, 0, 2);
+/// One pass that the compiler vectorises: x · 0 is NaN exactly for x infinite or NaN.
+bool all_finite(const float* x, int64_t count) {
+  constexpr int64_t kLanes = 16;
+  float sums[kLanes] = {};
+  for (int64_t i = 0; i < count; i += kLanes) {  // value dims are multiples of 16
+    for (int64_t lane = 0; lane < kLanes; ++lane) sums[lane] += x[i + lane] * 0.0F;
   }
+  float sum = 0.0F;
+  for (const float s : sums) sum += s;
+  return sum == 0.0F;
 }
 
 /// Position of the first key of the list that is not below `key`.
@@ -60,30 +59,30 @@ int64_t ListAttender16::scratch_bytes() const {
          sum_.bytes() + out_.bytes();
 }
 
-bool ListAttender16::start(const AttentionCall& call, const ListRows& rows,
+bool ListAttender16::start(const AttentionCall& call, const Group& group,
                            const Attend16Kernel& kernel) {
+  const ListRows& rows = group.rows;
   const int64_t dim = call.query.dim;
   for (int64_t i = 0; i < rows.count(); ++i) {
     const auto* q = static_cast<const float*>(call.query.row(rows.head(i), rows.row(i)));
-    if (!kernel.pack_query(q, dim, call.scale * kLog2E, query_.data() + i * dim,
-                           query_step_.data() + i)) {
+    if (!kernel.pack_query(q, dim, call.scale * kLog2E, query_.data() + (group.first + i) * dim,
+                           query_step_.data() + group.first + i)) {
       return false;
     }
   }
-  std::fill_n(max_.data(), rows.count(), kMinusInfinity);
-  std::fill_n(sum_.data(), rows.count() * kAttend16Lanes, 0.0F);
-  std::fill_n(out_.data(), rows.count() * call.value.dim, 0.0F);
-  pairs_ = 0;
+  std::fill_n(max_.data() + group.first, rows.count(), kMinusInfinity);
+  std::fill_n(sum_.data() + group.first * kAttend16Lanes, rows.count() * kAttend16Lanes, 0.0F);
+  std::fill_n(out_.data() + group.first * call.value.dim, rows.count() * call.value.dim, 0.0F);
   return true;
 }
 
-void ListAttender16::find_ranges(const Visibility& visibility, const ListRows& rows,
+void ListAttender16::find_ranges(const Visibility& visibility, const Group& group,
                                  const TokenList& list) {
-  masked_ = false;
+  const ListRows& rows = group.rows;
   for (int64_t i = 0; i < rows.count(); ++i) {
     const RowVisibility& seen = visibility.row(rows.head(i), rows.row(i));
-    int32_t* begin = row_begin_.data() + i;
-    int32_t* end = row_end_.data() + i;
+    int32_t* begin = row_begin_.data() + group.first + i;
+    int32_t* end = row_end_.data() + group.first + i;
     if (i > 0 && rows.row(i) == rows.row(i - 1) &&
         visibility.same_for(rows.head(i), rows.head(i - 1))) {
       *begin = begin[-1];
@@ -97,14 +96,14 @@ void ListAttender16::find_ranges(const Visibility& visibility, const ListRows& r
   }
 }
 
-void ListAttender16::fill_bias(const Visibility& visibility, const ListRows& rows,
+void ListAttender16::fill_bias(const Visibility& visibility, const Group& group,
                                const TokenList& run) {
+  const ListRows& rows = group.rows;
   for (int64_t i = 0; i < rows.count(); ++i) {
     const int64_t head = rows.head(i);
     const int64_t row = rows.row(i);
-    const bool plain = visibility.row(head, row).plain;
-    float* bias = bias_.data() + i * kAttendBlock;
-    if (plain) {
+    float* bias = bias_.data() + (group.first + i) * kAttendBlock;
+    if (visibility.row(head, row).plain) {
       std::fill_n(bias, kAttendBlock, 0.0F);  // its range says it all
       continue;
     }
@@ -120,59 +119,90 @@ void ListAttender16::fill_bias(const Visibility& visibility, const ListRows& row
   }
 }
 
-void ListAttender16::finish(const AttentionCall& call, const ListRows& rows, float* states) {
+bool ListAttender16::attend_block(const AttentionCall& call, const Visibility& visibility,
+                                  const Group& group, const TokenList& run, int64_t position,
+                                  const Attend16Kernel& kernel) {
+  if (!kernel.pack_keys(source(call.key, group.kv_head), run.keys, run.first, run.count,
+                        call.key.dim, key_.data(), key_step_.data())) {
+    return false;
+  }
+  kernel.pack_values(source(call.value, group.kv_head), run.keys, run.first, run.count,
+                     call.value.dim, value_.data());
+  if (masked_) fill_bias(visibility, group, run);
+  Attend16Block block;
+  block.query = query_.data() + group.first * call.key.dim;
+  block.query_step = query_step_.data() + group.first;
+  block.key = key_.data();
+  block.key_step = key_step_.data();
+  block.value = value_.data();
+  block.rows = group.rows.count();
+  block.keys = run.count;
+  block.dim = call.key.dim;
+  block.value_dim = call.value.dim;
+  block.row_begin = row_begin_.data() + group.first;
+  block.row_end = row_end_.data() + group.first;
+  block.position = position;
+  block.bias = masked_ ? bias_.data() + group.first * kAttendBlock : nullptr;
+  block.logit_softcap = call.logit_softcap * kLog2E;
+  block.max = max_.data() + group.first;
+  block.sum = sum_.data() + group.first * kAttend16Lanes;
+  block.out = out_.data() + group.first * call.value.dim;
+  block.weights = weights_.data();
+  kernel.block(block);
+  return true;
+}
+
+void ListAttender16::finish(const AttentionCall& call, const Group& group, float* states) {
   const int64_t value_dim = call.value.dim;
-  for (int64_t i = 0; i < rows.count(); ++i) {
-    RowState state{max_.data()[i] * kLn2, 0.0F, out_.data() + i * value_dim};
+  for (int64_t i = 0; i < group.rows.count(); ++i) {
+    const int64_t at = group.first + i;
+    RowState state{max_.data()[at] * kLn2, 0.0F, out_.data() + at * value_dim};
     for (int64_t lane = 0; lane < kAttend16Lanes; ++lane) {
-      state.sum += sum_.data()[i * kAttend16Lanes + lane];
+      state.sum += sum_.data()[at * kAttend16Lanes + lane];
     }
     if (states != nullptr) {
-      store_state(state, value_dim, states + i * state_floats(value_dim));
+      store_state(state, value_dim, states + at * state_floats(value_dim));
     } else {
-      finish_row(call, rows.head(i), rows.row(i), state);
+      finish_row(call, group.rows.head(i), group.rows.row(i), state);
     }
   }
 }
 
 bool ListAttender16::attend(const AttentionCall& call, const Visibility& visibility,
-                            int64_t kv_head, const ListRows& rows, const TokenList& list,
-                            const Attend16Kernel& kernel, int64_t* pairs, float* states) {
-  if (!start(call, rows, kernel)) return false;
-  find_ranges(visibility, rows, list);
-  Attend16Block block;
-  block.query = query_.data();
-  block.query_step = query_step_.data();
-  block.key = key_.data();
-  block.key_step = key_step_.data();
-  block.value = value_.data();
-  block.rows = rows.count();
-  block.dim = call.key.dim;
-  block.value_dim = call.value.dim;
-  block.row_begin = row_begin_.data();
-  block.row_end = row_end_.data();
-  block.logit_softcap = call.logit_softcap * kLog2E;
-  block.max = max_.data();
-  block.sum = sum_.data();
-  block.out = out_.data();
-  block.weights = weights_.data();
+                            int64_t kv_head, std::span<const ListRows> groups,
+                            const TokenList& list, const Attend16Kernel& kernel, int64_t* pairs,
+                            float* states) {
+  masked_ = false;
+  pairs_ = 0;
+  int64_t rows = 0;
+  const auto for_each_group = [&](const auto& step) {
+    int64_t first = 0;
+    for (size_t g = 0; g < groups.size(); ++g) {
+      if (!step(Group{groups[g], first, kv_head + static_cast<int64_t>(g)})) return false;
+      first += groups[g].count();
+    }
+    rows = first;
+    return true;
+  };
+  if (!for_each_group([&](const Group& group) {
+        find_ranges(visibility, group, list);
+        return start(call, group, kernel);
+      })) {
+    return false;
+  }
   for (int64_t first = 0; first < list.count; first += kAttendBlock) {
     const TokenList run = list.part(first, std::min(kAttendBlock, list.count - first));
-    if (!kernel.pack_keys(source(call.key, kv_head), run.keys, run.first, run.count, call.key.dim,
-                          key_.data(), key_step_.data()) ||
-        !kernel.pack_values(source(call.value, kv_head), run.keys, run.first, run.count,
-                            call.value.dim, value_.data())) {
+    if (!for_each_group([&](const Group& group) {
+          return attend_block(call, visibility, group, run, first, kernel);
+        })) {
       return false;
     }
-    if (masked_) fill_bias(visibility, rows, run);
-    block.bias = masked_ ? bias_.data() : nullptr;
-    block.keys = run.count;
-    block.position = first;
-    prefetch(call.key, kv_head, list, first + kAttendBlock);
-    prefetch(call.value, kv_head, list, first + kAttendBlock);
-    kernel.block(block);
   }
-  finish(call, rows, states);
+  if (!all_finite(out_.data(), rows * call.value.dim)) return false;
+  for_each_group([&](const Group& group) {
+    finish(call, group, states);
+    return true;
+  });
   *pairs += pairs_;
   return true;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "kernels/attend16/attend16.h"
 #include "kernels/scratch.h"
@@ -18,20 +19,32 @@ class ListAttender16 {
   /// Grows the scratch so that `attend` allocates nothing. Throws std::bad_alloc.
   void reserve(int64_t max_rows, int64_t dim, int64_t value_dim);
 
-  /// As ListAttender::attend, for any number of rows. False, with nothing useful written, when an
-  /// operand is not finite or too large for 16 bits: then f32 must do. *pairs is added to.
+  /// As ListAttender::attend, for any number of rows. `groups`: the rows of KV heads kv_head,
+  /// kv_head + 1, …; they go through the list together, block by block, because the heads of one
+  /// token lie side by side in a cache and come from memory together. `states`, when not null,
+  /// takes group after group. False, with nothing useful written, when an operand is not finite or
+  /// too large for 16 bits: then f32 must do. *pairs is added to.
   bool attend(const AttentionCall& call, const Visibility& visibility, int64_t kv_head,
-              const ListRows& rows, const TokenList& list, const Attend16Kernel& kernel,
-              int64_t* pairs, float* states = nullptr);
+              std::span<const ListRows> groups, const TokenList& list,
+              const Attend16Kernel& kernel, int64_t* pairs, float* states = nullptr);
 
   int64_t scratch_bytes() const;
 
  private:
-  bool start(const AttentionCall& call, const ListRows& rows, const Attend16Kernel& kernel);
+  /// Where the rows of one group begin in all arrays below.
+  struct Group {
+    const ListRows& rows;
+    int64_t first = 0;
+    int64_t kv_head = 0;
+  };
+
+  bool start(const AttentionCall& call, const Group& group, const Attend16Kernel& kernel);
   /// The positions in the list that each row sees; and whether some need the mask looked at.
-  void find_ranges(const Visibility& visibility, const ListRows& rows, const TokenList& list);
-  void fill_bias(const Visibility& visibility, const ListRows& rows, const TokenList& run);
-  void finish(const AttentionCall& call, const ListRows& rows, float* states);
+  void find_ranges(const Visibility& visibility, const Group& group, const TokenList& list);
+  void fill_bias(const Visibility& visibility, const Group& group, const TokenList& run);
+  bool attend_block(const AttentionCall& call, const Visibility& visibility, const Group& group,
+                    const TokenList& run, int64_t position, const Attend16Kernel& kernel);
+  void finish(const AttentionCall& call, const Group& group, float* states);
 
   bool masked_ = false;  // some rows are not plain: their bias is read block by block
   int64_t pairs_ = 0;

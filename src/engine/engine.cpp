@@ -119,6 +119,8 @@ class Engine::Impl {
 
  private:
   void run_dense(const CallContext& context);
+  /// A dense call with few rows, its keys cut into parts.
+  void run_parts(const CallContext& context);
   /// Returns how many nanoseconds it took to quantise keys.
   int64_t run_shadow(const CallContext& context);
   void sum_up(const AttentionCall& call, const Visibility& visibility, CallReport* report) const;
@@ -134,40 +136,43 @@ class Engine::Impl {
 };
 
 void Engine::Impl::run_dense(const CallContext& context) {
-  const AttentionCall& call = context.call;
-  const Visibility& visibility = context.visibility;
+  const int64_t kv_heads = context.call.key.heads;
   const auto tiles = static_cast<int64_t>(context.plan.tiles.size());
-  const int64_t tasks = tiles * call.key.heads;
-  const int64_t parts = dense_parts(tasks, visibility.end() - visibility.begin());
   // Last rows first: under a causal mask they are the longest, and a long task at the end would
   // leave the other threads idle.
-  const auto tile_of = [&](int64_t task) -> const QueryTile& {
-    return context.plan.tiles[static_cast<size_t>(tiles - 1 - task / call.key.heads)];
-  };
-  if (parts == 1) {
-    executor_->run(tasks, [&](int64_t task, int thread) {
-      workers_[static_cast<size_t>(thread)].run_dense(context, tile_of(task),
-                                                      task % call.key.heads,
-                                                      {visibility.begin(), visibility.end()});
-    });
-    return;
-  }
+  executor_->run(tiles * kv_heads, [&](int64_t task, int thread) {
+    workers_[static_cast<size_t>(thread)].run_dense(
+        context, context.plan.tiles[static_cast<size_t>(tiles - 1 - task / kv_heads)],
+        task % kv_heads);
+  });
+}
+
+void Engine::Impl::run_parts(const CallContext& context) {
+  const AttentionCall& call = context.call;
+  const Visibility& visibility = context.visibility;
+  const std::vector<QueryTile>& tiles = context.plan.tiles;
+  const int64_t parts = context.parts;
   const int64_t group_heads = call.query.heads / call.key.heads;
   int64_t rows = 0;
-  for (const QueryTile& tile : context.plan.tiles) rows = std::max(rows, tile.rows.count);
-  const int64_t stride = rows * group_heads * state_floats(call.value.dim);
+  for (const QueryTile& tile : tiles) rows = std::max(rows, tile.rows.count);
+  const int64_t row_floats = state_floats(call.value.dim);
+  const int64_t stride = rows * call.query.heads * row_floats;
   const int64_t part_keys = part_length(visibility.end() - visibility.begin(), parts);
-  states_.reserve(tasks * parts * stride);
-  executor_->run(tasks * parts, [&](int64_t index, int thread) {
-    const int64_t task = index / parts;
+  states_.reserve(static_cast<int64_t>(tiles.size()) * parts * stride);
+  const auto count = static_cast<int64_t>(tiles.size());
+  executor_->run(count * parts, [&](int64_t index, int thread) {
     const int64_t begin = visibility.begin() + index % parts * part_keys;
-    const int64_t end = std::min<int64_t>(begin + part_keys, visibility.end());
-    workers_[static_cast<size_t>(thread)].run_dense(context, tile_of(task), task % call.key.heads,
-                                                    {begin, end, states_.data() + index * stride});
+    workers_[static_cast<size_t>(thread)].run_part(
+        context, tiles[static_cast<size_t>(index / parts)], begin,
+        std::min<int64_t>(begin + part_keys, visibility.end()), states_.data() + index * stride);
   });
-  executor_->run(tasks, [&](int64_t task, int) {
-    const ListRows all{tile_of(task).rows, task % call.key.heads * group_heads, group_heads};
-    finish_parts(call, all, states_.data() + task * parts * stride, parts, stride);
+  executor_->run(count * call.key.heads, [&](int64_t task, int) {
+    const RowRange& range = tiles[static_cast<size_t>(task / call.key.heads)].rows;
+    const int64_t kv_head = task % call.key.heads;
+    const ListRows all{range, kv_head * group_heads, group_heads};
+    float* states = states_.data() + task / call.key.heads * parts * stride +
+                    kv_head * all.count() * row_floats;
+    finish_parts(call, all, states, parts, stride);
   });
 }
 
@@ -218,13 +223,19 @@ void Engine::Impl::attend(const AttentionCall& call, CallReport* report) {
   const CallPlan plan =
       plan_call(options_, visibility, group_heads,
                 kernels_.attend16 != nullptr ? kWideTileTarget : kTileTarget);
-  const CallContext context{call, options_, kernels_, visibility, plan, keys_};
+  CallContext context{call, options_, kernels_, visibility, plan, keys_};
+  if (plan.dense()) {
+    context.parts = dense_parts(static_cast<int64_t>(plan.tiles.size()) * call.key.heads,
+                                visibility.end() - visibility.begin());
+  }
   for (TileWorker& worker : workers_) {
     worker.counters = {};
     worker.reserve(context);
   }
   int64_t key_ns = 0;
-  if (plan.dense()) {
+  if (context.parts > 1) {
+    run_parts(context);
+  } else if (plan.dense()) {
     run_dense(context);
   } else {
     key_ns = run_shadow(context);

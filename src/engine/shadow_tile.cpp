@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "attend/row_state.h"
 #include "kernels/family.h"
 
 namespace shadowattn {
@@ -45,13 +46,14 @@ void TileWorker::reserve(const CallContext& context) {
     rows = std::max(rows, tile.rows.count);
     for (const RowRange& group : tile.groups) list_rows = std::max(list_rows, group.count);
   }
-  rows *= group_heads;
+  // Parts of a dense call hold the rows of all heads.
+  rows *= context.parts > 1 ? call.query.heads : group_heads;
   list_rows *= context.options.share_heads ? group_heads : 1;
   attender_.reserve(rows, call.query.dim, call.value.dim, context.kernels.attend);
   if (context.kernels.attend16 != nullptr) {
     attender16_.reserve(rows, call.query.dim, call.value.dim);
   }
-  lists_.reserve(static_cast<size_t>(rows));
+  lists_.reserve(static_cast<size_t>(std::max(rows, call.key.heads)));
   if (context.plan.dense()) return;
   const int64_t keys = context.visibility.end() - context.visibility.begin();
   if (context.plan.ranks) {
@@ -91,42 +93,72 @@ bool TileWorker::wants_everything(const CallContext& context) const {
   return keep_count(context.options, visible) >= visible;
 }
 
-void TileWorker::attend(const CallContext& context, int64_t kv_head, const ListRows& rows,
-                        const TokenList& list, float* states) {
+void TileWorker::attend(const CallContext& context, int64_t kv_head,
+                        std::span<const ListRows> groups, const TokenList& list, float* states) {
+  const AttentionCall& call = context.call;
   const Attend16Kernel* kernel16 = context.kernels.attend16;
   // A few rows are read where they lie: packing keys for them would cost more than it saves.
-  if (kernel16 != nullptr && rows.count() > kRowPathLimit &&
-      attender16_.attend(context.call, context.visibility, kv_head, rows, list, *kernel16,
+  if (kernel16 != nullptr && groups.front().count() > kRowPathLimit &&
+      attender16_.attend(call, context.visibility, kv_head, groups, list, *kernel16,
                          &counters.kept_pairs, states)) {
     return;
   }
-  counters.kept_pairs += attender_.attend(context.call, context.visibility, kv_head, rows, list,
-                                          context.kernels.attend, states);
+  for (const ListRows& rows : groups) {
+    counters.kept_pairs += attender_.attend(call, context.visibility, kv_head++, rows, list,
+                                            context.kernels.attend, states);
+    if (states != nullptr) states += rows.count() * state_floats(call.value.dim);
+  }
 }
 
-void TileWorker::run_dense(const CallContext& context, const QueryTile& tile, int64_t kv_head,
-                           const KeyPart& part) {
+namespace {
+
+/// The keys in [begin, end) that some row of the tile may see.
+TokenList visible_keys(const CallContext& context, const QueryTile& tile, int64_t begin,
+                       int64_t end) {
+  int64_t low = end;
+  int64_t high = begin;
+  for (int64_t head = 0; head < context.call.query.heads; ++head) {
+    if (head > 0 && context.visibility.same_for(head, 0)) continue;
+    for (int64_t i = 0; i < tile.rows.count; ++i) {
+      const RowVisibility& seen = context.visibility.row(head, tile.rows.first + i);
+      if (seen.visible == 0) continue;
+      low = std::min<int64_t>(low, seen.begin);
+      high = std::max<int64_t>(high, seen.end);
+    }
+  }
+  low = std::max(low, begin);
+  high = std::min(high, end);
+  return {nullptr, low, std::max<int64_t>(high - low, 0)};
+}
+
+}  // namespace
+
+void TileWorker::run_dense(const CallContext& context, const QueryTile& tile, int64_t kv_head) {
   const int64_t group_heads = context.call.query.heads / context.call.key.heads;
   const ListRows rows{tile.rows, kv_head * group_heads, group_heads};
   Stopwatch watch;
-  int64_t begin = part.end;
-  int64_t end = part.begin;
-  for (int64_t i = 0; i < rows.count(); ++i) {
-    const RowVisibility& seen = context.visibility.row(rows.head(i), rows.row(i));
-    if (seen.visible == 0) continue;
-    begin = std::min<int64_t>(begin, seen.begin);
-    end = std::max<int64_t>(end, seen.end);
+  const Visibility& visibility = context.visibility;
+  attend(context, kv_head, {&rows, 1},
+         visible_keys(context, tile, visibility.begin(), visibility.end()), nullptr);
+  watch.lap(&counters.attend_ns);
+}
+
+void TileWorker::run_part(const CallContext& context, const QueryTile& tile, int64_t begin,
+                          int64_t end, float* states) {
+  const int64_t group_heads = context.call.query.heads / context.call.key.heads;
+  Stopwatch watch;
+  lists_.clear();
+  for (int64_t head = 0; head < context.call.query.heads; head += group_heads) {
+    lists_.push_back({tile.rows, head, group_heads});
   }
-  begin = std::max(begin, part.begin);
-  end = std::clamp(end, begin, std::max(part.end, begin));
-  attend(context, kv_head, rows, {nullptr, begin, end - begin}, part.states);
+  attend(context, 0, lists_, visible_keys(context, tile, begin, end), states);
   watch.lap(&counters.attend_ns);
 }
 
 void TileWorker::run_without_estimate(const CallContext& context, const QueryTile& tile,
                                       int64_t kv_head) {
   counters.nonfinite_rows += tile.rows.count;
-  run_dense(context, tile, kv_head, {context.visibility.begin(), context.visibility.end()});
+  run_dense(context, tile, kv_head);
 }
 
 void TileWorker::run(const CallContext& context, const QueryTile& tile, int64_t kv_head) {
@@ -136,7 +168,7 @@ void TileWorker::run(const CallContext& context, const QueryTile& tile, int64_t 
   }
   make_lists(context, tile, kv_head);
   if (wants_everything(context)) {  // the first tiles of a prompt
-    run_dense(context, tile, kv_head, {context.visibility.begin(), context.visibility.end()});
+    run_dense(context, tile, kv_head);
     return;
   }
   const KernelSet& kernels = context.kernels;
@@ -171,7 +203,7 @@ void TileWorker::run(const CallContext& context, const QueryTile& tile, int64_t 
     const TokenList tokens = selector_.select(context.options, context.visibility, list,
                                               context.keys, importance, kernels.select);
     watch.lap(&counters.select_ns);
-    attend(context, kv_head, list, tokens, nullptr);
+    attend(context, kv_head, {&list, 1}, tokens, nullptr);
     watch.lap(&counters.attend_ns);
     first_row += list.count();
   }

@@ -2,6 +2,7 @@
 // attend. Every stage's scratch of one thread lives here.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "attend/attend_lists.h"
@@ -32,15 +33,8 @@ struct CallContext {
   const Visibility& visibility;
   const CallPlan& plan;
   const KeyEstimate& keys;  ///< of the KV head at hand; not built when the plan is dense
+  int64_t parts = 1;        ///< into which a dense call cuts its keys
   bool keys_finite = true;  ///< false: its keys hold a NaN or an infinity, and `keys` nothing
-};
-
-/// A share of a tile's keys, and where the rows' states go; without `states` it is all of them and
-/// the output is written.
-struct KeyPart {
-  int64_t begin = 0;
-  int64_t end = 0;
-  float* states = nullptr;  ///< see attend/row_state.h
 };
 
 /// Counters of one thread, summed into the CallReport.
@@ -62,9 +56,13 @@ class TileWorker {
   /// Computes the output rows of one tile and KV head.
   void run(const CallContext& context, const QueryTile& tile, int64_t kv_head);
 
-  /// The same from every key of `part` that a row may see.
-  void run_dense(const CallContext& context, const QueryTile& tile, int64_t kv_head,
-                 const KeyPart& part);
+  /// The same from every key that a row may see.
+  void run_dense(const CallContext& context, const QueryTile& tile, int64_t kv_head);
+
+  /// A part of the work of run_dense for all KV heads: keys [begin, end) only. Writes the rows'
+  /// states (attend/row_state.h), KV head after KV head, instead of the output.
+  void run_part(const CallContext& context, const QueryTile& tile, int64_t begin, int64_t end,
+                float* states);
 
   int64_t scratch_bytes() const;
 
@@ -75,7 +73,7 @@ class TileWorker {
   bool wants_everything(const CallContext& context) const;
   /// run_dense for a tile whose queries or keys hold no estimate.
   void run_without_estimate(const CallContext& context, const QueryTile& tile, int64_t kv_head);
-  void attend(const CallContext& context, int64_t kv_head, const ListRows& rows,
+  void attend(const CallContext& context, int64_t kv_head, std::span<const ListRows> groups,
               const TokenList& list, float* states);
 
   std::vector<ListRows> lists_;

@@ -7,7 +7,7 @@ namespace shadowattn {
   bool attend16_pack_query_##name(const float*, int64_t, float, int16_t*, float*);                \
   bool attend16_pack_keys_##name(const RowSource&, const int32_t*, int64_t, int64_t, int64_t,     \
                                  int32_t*, float*);                                               \
-  bool attend16_pack_values_##name(const RowSource&, const int32_t*, int64_t, int64_t, int64_t,   \
+  void attend16_pack_values_##name(const RowSource&, const int32_t*, int64_t, int64_t, int64_t,   \
                                    int32_t*);                                                     \
   void attend16_block_##name(const Attend16Block&);
 #include "kernels/attend16/kernels.inc"

@@ -22,8 +22,10 @@
 // almost never rescaled. It cancels in o / l.
 //
 // Rows are few (one decode step of a group of heads) or hundreds (a dense prefill tile); keys are
-// packed once per block for all of them. Operands must be finite and below kAttend16Largest; the
-// packing functions say when they are not, and the caller takes the f32 kernels of attend.h.
+// packed once per block for all of them. Queries and keys must be finite and below
+// kAttend16Largest; the packing functions say when they are not, and the caller takes the f32
+// kernels of attend.h. Values are not looked at: a value that is not finite, or that BF16 rounds to
+// infinity, makes the output so (also where its weight is zero), and the caller takes f32 then too.
 #pragma once
 
 #include <algorithm>
@@ -89,8 +91,8 @@ struct Attend16Kernel {
   bool (*pack_keys)(const RowSource& source, const int32_t* index, int64_t first, int64_t count,
                     int64_t dim, int32_t* packed, float* step);
   /// The same rows of V as BF16 pairs of neighbouring keys [kAttendBlock/2][dim], zero beyond
-  /// `count`. False as above.
-  bool (*pack_values)(const RowSource& source, const int32_t* index, int64_t first, int64_t count,
+  /// `count`.
+  void (*pack_values)(const RowSource& source, const int32_t* index, int64_t first, int64_t count,
                       int64_t dim, int32_t* packed);
   void (*block)(const Attend16Block& block);
 };

@@ -23,12 +23,17 @@ struct PackRows {
     const int64_t i = index != nullptr ? index[j] : first + j;
     return static_cast<const char*>(source.data) + i * source.stride;
   }
-  /// Scattered rows are beyond the hardware's prefetcher.
-  void prefetch(int64_t begin, int64_t end, int64_t bytes) const {
-    if (index == nullptr) return;
-    for (int64_t j = begin; j < end && j < count; ++j) {
-      for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(row(j) + i);
-    }
+
+  /// Asks for the row that will be packed `kAhead` (of a list) or kAttendBlock (of a contiguous run)
+  /// rows after row j; that one may not exist, and a prefetch of nothing does no harm. One row at a
+  /// time: bursts only fill the queue of misses. The hardware's prefetcher finds neither scattered
+  /// rows nor one head's part of every row. (Always inline: GCC takes a function that only
+  /// prefetches for one without effect and drops calls of it.)
+  [[gnu::always_inline]] void prefetch(int64_t j, int64_t bytes) const {
+    constexpr int64_t kAhead = 16;
+    const int64_t next = j + (index != nullptr ? kAhead : kAttendBlock);
+    if (index != nullptr && next >= count) return;
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(row(next) + i);
   }
 };
 
@@ -61,14 +66,21 @@ struct HalfElements {
         _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + d * kBytes)));
   }
   static float absmax(const char* row, int64_t dim) {
-    const __m256i magnitude = _mm256_set1_epi16(0x7FFF);
-    __m256i largest = _mm256_setzero_si256();
-    for (int64_t d = 0; d < dim; d += 16) {
-      const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + d * kBytes));
-      largest = _mm256_max_epu16(largest, _mm256_and_si256(x, magnitude));
+    const __m512i magnitude = _mm512_set1_epi16(0x7FFF);
+    __m512i largest = _mm512_setzero_si512();
+    for (int64_t d = 0; d + 32 <= dim; d += 32) {
+      const __m512i x = _mm512_loadu_si512(row + d * kBytes);
+      largest = _mm512_max_epu16(largest, _mm512_and_si512(x, magnitude));
+    }
+    __m256i half = _mm256_max_epu16(_mm512_castsi512_si256(largest),
+                                    _mm512_extracti64x4_epi64(largest, 1));
+    if (dim % 32 != 0) {
+      const __m256i x =
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + (dim - 16) * kBytes));
+      half = _mm256_max_epu16(half, _mm256_and_si256(x, _mm512_castsi512_si256(magnitude)));
     }
     const __m128i eight =
-        _mm_max_epu16(_mm256_castsi256_si128(largest), _mm256_extracti128_si256(largest, 1));
+        _mm_max_epu16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
     const __m128i smallest = _mm_minpos_epu16(_mm_xor_si128(eight, _mm_set1_epi16(-1)));
     return _mm_cvtss_f32(_mm_cvtph_ps(_mm_xor_si128(smallest, _mm_set1_epi16(-1))));
   }
@@ -118,14 +130,16 @@ inline bool pack_query16(const float* q, int64_t dim, float factor, int16_t* pac
 
 /// 32 elements of each of 16 keys, scaled, as 16 vectors of INT16 pairs. `count` keys are there.
 template <typename Elements>
-void load_pairs(const PackRows& rows, int64_t first, int64_t count, int64_t d, bool half,
+void load_pairs(const PackRows& rows, int64_t first, int64_t count, int64_t d, int64_t dim,
                 const float* inverse, __m512i (&words)[16]) {
+  const bool half = d + 16 >= dim;
   for (int64_t j = 0; j < 16; ++j) {
     if (j >= count) {
       words[j] = _mm512_setzero_si512();
       continue;
     }
     const char* row = rows.row(first + j);
+    if (d == 0) rows.prefetch(first + j, dim * Elements::kBytes);
     const __m512 scale = _mm512_set1_ps(inverse[j]);
     const __m512i a = _mm512_cvtps_epi32(_mm512_mul_ps(Elements::load(row, d), scale));
     const __m512i b =
@@ -135,15 +149,13 @@ void load_pairs(const PackRows& rows, int64_t first, int64_t count, int64_t d, b
   }
 }
 
-/// One group of 16 keys of a block. False when one is not finite or too large.
-template <typename Elements>
-bool pack_key_group(const PackRows& rows, int64_t first, int64_t dim, int32_t* packed,
-                    float* step) {
-  const int64_t left = rows.count - first;
-  const int64_t count = left < 0 ? 0 : (left < 16 ? left : 16);
+/// Up to 16 keys of a block, zero keys beyond `count`. False when one is not finite or too large.
+template <typename Elements, int64_t kDim>
+bool pack_key_group(const PackRows& rows, int64_t first, int64_t count, int64_t any_dim,
+                    int32_t* packed, float* step) {
+  const int64_t dim = kDim != 0 ? kDim : any_dim;
   alignas(64) float absmax[16] = {};
   alignas(64) float inverse[16];
-  rows.prefetch(first + 16, first + 32, dim * Elements::kBytes);
   bool usable = true;
   for (int64_t j = 0; j < count; ++j) {
     absmax[j] = Elements::absmax(rows.row(first + j), dim);
@@ -160,7 +172,7 @@ bool pack_key_group(const PackRows& rows, int64_t first, int64_t dim, int32_t* p
   for (int64_t d = 0; d < dim; d += 32) {
     const bool half = d + 16 >= dim;
     __m512i words[16];
-    load_pairs<Elements>(rows, first, count, d, half, inverse, words);
+    load_pairs<Elements>(rows, first, count, d, dim, inverse, words);
     transpose_words(words);
     // packs worked within 128 bits: two pairs of the first 16 elements, two of the second.
     int32_t* out = packed + d / 2 * kAttendBlock;
@@ -175,46 +187,53 @@ bool pack_key_group(const PackRows& rows, int64_t first, int64_t dim, int32_t* p
   return true;
 }
 
-template <typename Elements>
-bool pack_keys16(const PackRows& rows, int64_t dim, int32_t* packed, float* step) {
-  rows.prefetch(0, 16, dim * Elements::kBytes);
+template <typename Elements, int64_t kDim>
+bool pack_key_groups(const PackRows& rows, int64_t dim, int32_t* packed, float* step) {
   for (int64_t first = 0; first < kAttendBlock; first += 16) {
-    if (!pack_key_group<Elements>(rows, first, dim, packed + first, step + first)) return false;
+    const int64_t left = rows.count - first;
+    const int64_t count = left < 0 ? 0 : (left < 16 ? left : 16);
+    if (!pack_key_group<Elements, kDim>(rows, first, count, dim, packed + first, step + first)) {
+      return false;
+    }
   }
   return true;
 }
 
+/// The usual head dims are constants: every load of a row is an instruction of its own with a
+/// constant stride, which the hardware's prefetcher likes.
+template <typename Elements>
+bool pack_keys16(const PackRows& rows, int64_t dim, int32_t* packed, float* step) {
+  if (dim == 64) return pack_key_groups<Elements, 64>(rows, dim, packed, step);
+  if (dim == 128) return pack_key_groups<Elements, 128>(rows, dim, packed, step);
+  return pack_key_groups<Elements, 0>(rows, dim, packed, step);
+}
+
 /// Elements d … d+15 of two rows as 16 words of (first row, second row).
 inline __m512i pair_words(__m512 a, __m512 b) {
-  const __m512i low = _mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(a)));
-  const __m512i high = _mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(b)));
-  return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+  const __m512i interleave =
+      _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
+                       5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  return _mm512_permutexvar_epi16(interleave,
+                                  reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(b, a)));
 }
 
 template <typename Elements>
-bool pack_values16(const PackRows& rows, int64_t dim, int32_t* packed) {
-  const __m512i largest_allowed = _mm512_castps_si512(_mm512_set1_ps(kAttend16Largest));
-  __m512i largest = _mm512_setzero_si512();
-  constexpr int64_t kAhead = 16;
-  rows.prefetch(0, kAhead, dim * Elements::kBytes);
+void pack_values16(const PackRows& rows, int64_t dim, int32_t* packed) {
   int64_t j = 0;
   for (; j < rows.count; j += 2, packed += dim) {
-    rows.prefetch(j + kAhead, j + kAhead + 2, dim * Elements::kBytes);
     const char* a = rows.row(j);
     const bool pair = j + 1 < rows.count;
     const char* b = pair ? rows.row(j + 1) : a;
+    rows.prefetch(j, dim * Elements::kBytes);
+    rows.prefetch(j + 1, dim * Elements::kBytes);
     for (int64_t d = 0; d < dim; d += 16) {
-      const __m512 x = Elements::load(a, d);
       const __m512 y = pair ? Elements::load(b, d) : _mm512_setzero_ps();
-      largest = _mm512_max_epi32(largest, magnitude_bits(x));
-      largest = _mm512_max_epi32(largest, magnitude_bits(y));
-      _mm512_storeu_si512(packed + d, pair_words(x, y));
+      _mm512_storeu_si512(packed + d, pair_words(Elements::load(a, d), y));
     }
   }
   for (; j < kAttendBlock; j += 2, packed += dim) {
     std::memset(packed, 0, static_cast<size_t>(dim) * sizeof(int32_t));
   }
-  return _mm512_cmpge_epi32_mask(largest, largest_allowed) == 0;
 }
 
 }  // namespace shadowattn

@@ -203,11 +203,11 @@ bool attend16_pack_keys_avx512bf16(const RowSource& source, const int32_t* index
                                           : pack_keys16<FloatElements>(rows, dim, packed, step);
 }
 
-bool attend16_pack_values_avx512bf16(const RowSource& source, const int32_t* index, int64_t first,
+void attend16_pack_values_avx512bf16(const RowSource& source, const int32_t* index, int64_t first,
                                      int64_t count, int64_t dim, int32_t* packed) {
   const PackRows rows{source, index, first, count};
-  return source.type == ElementType::kF16 ? pack_values16<HalfElements>(rows, dim, packed)
-                                          : pack_values16<FloatElements>(rows, dim, packed);
+  source.type == ElementType::kF16 ? pack_values16<HalfElements>(rows, dim, packed)
+                                   : pack_values16<FloatElements>(rows, dim, packed);
 }
 
 void attend16_block_avx512bf16(const Attend16Block& b) {
