@@ -27,7 +27,14 @@ ggml_status to_ggml(const Status& status) {
 Backend::Backend(PluginState& state)
     : state_(state),
       host_threads_(std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1,
-                               GGML_DEFAULT_N_THREADS)) {}
+                               GGML_DEFAULT_N_THREADS)) {
+  state_.add_waiting_backend();
+}
+
+void Backend::stop_waiting() {
+  if (waiting_) state_.remove_waiting_backend();
+  waiting_ = false;
+}
 
 int Backend::threads(const Config& config) const {
   return std::clamp(config.threads > 0 ? config.threads : host_threads_, 1, kMaxThreads);
@@ -87,6 +94,7 @@ ggml_status Backend::compute(ggml_cgraph* graph) {
                                             std::to_string(static_cast<int>(node->op)) + ")"));
     }
     if (const Status status = attend(node, *session.value()); !status.ok()) return to_ggml(status);
+    stop_waiting();
   }
   return GGML_STATUS_SUCCESS;
 }

@@ -16,6 +16,9 @@ namespace shadowattn::plugin {
 class Backend {
  public:
   explicit Backend(PluginState& state);
+  Backend(const Backend&) = delete;
+  Backend& operator=(const Backend&) = delete;
+  ~Backend() { stop_waiting(); }
 
   /// How many threads the host wants; the config may say otherwise.
   void set_host_threads(int threads) { host_threads_ = threads; }
@@ -31,12 +34,14 @@ class Backend {
     std::optional<Engine> dense;  ///< made when the engine fails
   };
 
+  void stop_waiting();
   int threads(const Config& config) const;
   /// A session for the settings in force.
   Result<Session*> session(const std::shared_ptr<const Settings>& settings);
   Status attend(const ggml_tensor* node, Session& session);
 
   PluginState& state_;
+  bool waiting_ = true;  ///< nothing computed yet
   int host_threads_;
   std::shared_ptr<const Settings> settings_;  ///< that sessions_ were made for
   std::map<int, Session> sessions_;           ///< by number of threads

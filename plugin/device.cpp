@@ -20,6 +20,8 @@ PluginState& state_of(ggml_backend_dev_t device) {
 
 /// What ggml's context pointer of a backend points to.
 struct BackendContext {
+  explicit BackendContext(PluginState& plugin_state) : state(plugin_state), backend(plugin_state) {}
+
   PluginState& state;
   Backend backend;
 };
@@ -97,8 +99,7 @@ void device_get_props(ggml_backend_dev_t device, ggml_backend_dev_props* props) 
 
 ggml_backend_t device_init_backend(ggml_backend_dev_t device, const char*) {
   try {
-    auto context = std::make_unique<BackendContext>(
-        BackendContext{state_of(device), Backend(state_of(device))});
+    auto context = std::make_unique<BackendContext>(state_of(device));
     return new ggml_backend{backend_guid(), backend_functions(), device, context.release()};
   } catch (...) {
     return nullptr;
@@ -115,10 +116,20 @@ ggml_backend_buffer_t device_buffer_from_host_ptr(ggml_backend_dev_t device, voi
   return state_of(device).host().cpu_buffer_from_ptr(data, size);
 }
 
+/// Few rows are taken once every context has computed a prompt: before that they may be llama.cpp's
+/// trial graph, which would switch its flash attention off if we took it. A handful of keys is
+/// attended to faster than a graph changes hands.
+ClaimRule claim_rule(const PluginState& state, const Config& config) {
+  constexpr int64_t kKeysThatPay = 1024;
+  if (config.min_rows > 0) return {config.min_rows, 0};
+  return {state.backends_wait() ? kFewRows : 1, kKeysThatPay};
+}
+
 bool claims_flash_attn(PluginState& state, const ggml_tensor* node) {
   const std::shared_ptr<const Settings> settings = state.settings();
   if (!settings->config.enabled) return false;
-  const std::string reason = decline_reason(state.host(), node, settings->config.min_rows);
+  const ClaimRule rule = claim_rule(state, settings->config);
+  const std::string reason = decline_reason(state.host(), node, rule);
   if (reason.empty()) return true;
   state.report().add_decline(layer_of(node), reason);
   return false;

@@ -112,7 +112,7 @@ std::string decline_shapes(const ggml_tensor* node) {
 
 }  // namespace
 
-std::string decline_reason(const HostGgml& host, const ggml_tensor* node, int64_t min_rows) {
+std::string decline_reason(const HostGgml& host, const ggml_tensor* node, const ClaimRule& rule) {
   if (node->src[0] == nullptr || node->src[1] == nullptr || node->src[2] == nullptr) {
     return "missing operands";
   }
@@ -121,7 +121,11 @@ std::string decline_reason(const HostGgml& host, const ggml_tensor* node, int64_
   if (const Status status = Engine::supports(FlashAttnNode(node).call(0)); !status.ok()) {
     return status.message();
   }
-  if (node->src[0]->ne[1] < min_rows) return "fewer than " + std::to_string(min_rows) + " rows";
+  const int64_t rows = node->src[0]->ne[1];
+  if (rows < rule.min_rows) return "fewer than " + std::to_string(rule.min_rows) + " rows";
+  if (rows < kFewRows && node->src[1]->ne[1] < rule.min_keys_of_few) {
+    return "few rows and fewer than " + std::to_string(rule.min_keys_of_few) + " keys";
+  }
   return {};
 }
 

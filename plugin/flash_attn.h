@@ -15,9 +15,18 @@
 
 namespace shadowattn::plugin {
 
+/// Calls of fewer query rows than this are few: decoding, or llama.cpp's trial graph (docs/plugin.md).
+inline constexpr int64_t kFewRows = 32;
+
+/// Which calls are worth taking.
+struct ClaimRule {
+  int64_t min_rows = 1;         ///< calls with fewer query rows are left to the host
+  int64_t min_keys_of_few = 0;  ///< calls of few rows with fewer keys, too
+};
+
 /// Why the plug-in leaves `node` to the host, in words for the report; empty when it takes it.
 /// Reads shapes and types only.
-std::string decline_reason(const HostGgml& host, const ggml_tensor* node, int64_t min_rows);
+std::string decline_reason(const HostGgml& host, const ggml_tensor* node, const ClaimRule& rule);
 
 /// One FLASH_ATTN_EXT node that was not declined. Views the node's memory; must not outlive it.
 class FlashAttnNode {

@@ -1,6 +1,7 @@
 // What all backends of the process share: the host's functions, the config and the report.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -40,6 +41,13 @@ class PluginState {
   /// Takes a config string, or changes nothing and says why.
   Status configure(std::string_view text);
 
+  /// A backend that has not computed anything yet: its context may still be trying out whether the
+  /// device takes flash attention. Called when backends are made, compute for the first time, or
+  /// are freed before they did.
+  void add_waiting_backend() { waiting_.fetch_add(1); }
+  void remove_waiting_backend() { waiting_.fetch_sub(1); }
+  bool backends_wait() const { return waiting_.load() > 0; }
+
   std::string report_json() const;
   /// Writes the report if a file was asked for; prints what goes wrong.
   void write_report();
@@ -55,6 +63,7 @@ class PluginState {
   std::shared_ptr<const Settings> settings_;
   std::deque<std::string> descriptions_;  ///< hosts keep pointers to all of them
   std::mutex write_mutex_;
+  std::atomic<int> waiting_{0};
 };
 
 /// The state of this process, made on the first call with the ggml that `caller` uses. Null, after

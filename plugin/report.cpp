@@ -1,5 +1,6 @@
 #include "report.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "version.h"
@@ -21,6 +22,9 @@ Json config_json(const Config& config) {
           {"recent", engine.recent},
           {"rows", engine.rows_per_list},
           {"share_heads", engine.share_heads},
+          {"pilot_step", engine.pilot_step},
+          {"precision", engine.precision == Precision::kF32 ? "f32" : "fast"},
+          {"gate", engine.gate ? "auto" : "off"},
           {"threads", config.threads},
           {"min_rows", config.min_rows},
           {"report", config.report_path},
@@ -44,6 +48,7 @@ void append_sums(const CallSums& sums, Json& json) {
   json["select_ms"] = to_ms(sums.select_ns);
   json["attend_ms"] = to_ms(sums.attend_ns);
   json["wall_ms"] = to_ms(sums.wall_ns);
+  json["scratch_bytes"] = sums.scratch_bytes;
 }
 
 }  // namespace
@@ -62,6 +67,7 @@ void CallSums::add(const CallReport& call, std::string_view dense_reason) {
   select_ns += call.select_ns;
   attend_ns += call.attend_ns;
   wall_ns += call.wall_ns;
+  scratch_bytes = std::max(scratch_bytes, call.scratch_bytes);
 }
 
 void CallSums::add(const CallSums& other) {
@@ -76,6 +82,7 @@ void CallSums::add(const CallSums& other) {
   select_ns += other.select_ns;
   attend_ns += other.attend_ns;
   wall_ns += other.wall_ns;
+  scratch_bytes = std::max(scratch_bytes, other.scratch_bytes);
 }
 
 void Report::set_threads(int threads) {

@@ -26,6 +26,7 @@ struct CallSums {
   int64_t select_ns = 0;
   int64_t attend_ns = 0;
   int64_t wall_ns = 0;
+  int64_t scratch_bytes = 0;  ///< the most that an engine held
 
   void add(const CallReport& call, std::string_view dense_reason);
   void add(const CallSums& other);

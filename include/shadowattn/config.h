@@ -1,7 +1,7 @@
 // The one configuration string, as the plug-in reads it from the environment variable SHADOWATTN:
 //
 //   mode=shadow,keep=0.2,sink=4,recent=64,floor=256,rows=8,share_heads=yes,threads=2,
-//   min_rows=32,report=out.json,isa=avx2
+//   min_rows=0,report=out.json,isa=avx2
 #pragma once
 
 #include <string>
@@ -19,8 +19,9 @@ struct Config {
   EngineOptions engine;
   /// Threads to use; 0: as many as the host asks for.
   int threads = 0;
-  /// Attention calls with fewer query rows are left to the host.
-  int32_t min_rows = 32;
+  /// Attention calls with fewer query rows are left to the host. 0: the plug-in decides (few rows
+  /// from the first prompt on, in contexts long enough to gain: docs/plugin.md).
+  int32_t min_rows = 0;
   /// Where the JSON report is written when the host ends; empty: nowhere.
   std::string report_path;
 };

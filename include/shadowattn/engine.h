@@ -57,6 +57,11 @@ struct EngineOptions {
 
   Precision precision = Precision::kFast;
 
+  /// Shadow calls run densely where that is predicted to be faster, from times that the engine
+  /// measures on this machine when it first meets a shape of heads (some milliseconds). false:
+  /// always shadow where there is something to leave out.
+  bool gate = true;
+
   int threads = 1;  ///< 1 … 1024; ignored when an executor is given
   /// Level to force ("scalar", "avx2", …); empty: the best of this machine.
   std::string isa{};
@@ -67,6 +72,7 @@ enum class DenseReason {
   kNone,       ///< it was not
   kRequested,  ///< Mode::kDense
   kShort,      ///< the visible context is no longer than what would be kept
+  kFaster,     ///< dense attention is predicted to be faster (EngineOptions::gate)
   kNonFinite,  ///< NaN or infinity in the keys of every head: no estimate can be trusted
 };
 

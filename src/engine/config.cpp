@@ -121,11 +121,19 @@ constexpr Key kKeys[] = {
      [](const Config& c) {
        return std::string(c.engine.precision == Precision::kF32 ? "f32" : "fast");
      }},
+    {"gate", "auto or off",
+     "dense attention where it is predicted to be faster; off: always sparse",
+     [](std::string_view t, Config& c) {
+       c.engine.gate = t == "auto";
+       return t == "auto" || t == "off";
+     },
+     [](const Config& c) { return std::string(c.engine.gate ? "auto" : "off"); }},
     {"threads", "0 ... 1024", "threads to use; 0: as many as the host asks for",
      [](std::string_view t, Config& c) { return set_int(t, 0, kMaxThreads, c.threads); },
      [](const Config& c) { return std::to_string(c.threads); }},
-    {"min_rows", "1 ... 1073741824", "calls with fewer query rows are left to the host",
-     [](std::string_view t, Config& c) { return set_int(t, 1, kMaxTokens, c.min_rows); },
+    {"min_rows", "0 ... 1073741824",
+     "calls with fewer query rows are left to the host; 0: decided by the plug-in",
+     [](std::string_view t, Config& c) { return set_int(t, 0, kMaxTokens, c.min_rows); },
      [](const Config& c) { return std::to_string(c.min_rows); }},
     {"report", "a file name without a comma", "file for the JSON report; none: no report",
      [](std::string_view t, Config& c) {

@@ -5,9 +5,11 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "attend/row_state.h"
+#include "engine/cost_probe.h"
 #include "engine/shadow_tile.h"
 
 namespace shadowattn {
@@ -118,6 +120,8 @@ class Engine::Impl {
   void attend(const AttentionCall& call, CallReport* report);
 
  private:
+  /// Of calls of this shape; measured when there are none yet. Null when that fails.
+  const CostModel* costs(const AttentionCall& call);
   void run_dense(const CallContext& context);
   /// A dense call with few rows, its keys cut into parts.
   void run_parts(const CallContext& context);
@@ -132,8 +136,21 @@ class Engine::Impl {
   Executor* executor_;
   std::vector<TileWorker> workers_;
   KeyEstimate keys_;
+  std::vector<std::pair<CostShape, CostModel>> costs_;
   ScratchBuffer<float> states_;  // of a dense call whose keys are cut into parts
 };
+
+const CostModel* Engine::Impl::costs(const AttentionCall& call) {
+  const CostShape shape{call.key.dim, call.value.dim, call.query.heads / call.key.heads,
+                        call.key.type, call.value.type};
+  for (const auto& [known, model] : costs_) {
+    if (known == shape) return &model;
+  }
+  const Result<CostModel> model = measure_costs(options_, shape);
+  if (!model.ok()) return nullptr;  // the caller asked for shadow attention
+  costs_.emplace_back(shape, model.value());
+  return &costs_.back().second;
+}
 
 void Engine::Impl::run_dense(const CallContext& context) {
   const int64_t kv_heads = context.call.key.heads;
@@ -220,9 +237,11 @@ void Engine::Impl::attend(const AttentionCall& call, CallReport* report) {
   const auto started = std::chrono::steady_clock::now();
   const int64_t group_heads = call.query.heads / call.key.heads;
   const Visibility visibility(call, *executor_);
+  const bool gated = options_.gate && may_be_sparse(options_, visibility);
   const CallPlan plan =
       plan_call(options_, visibility, group_heads,
-                kernels_.attend16 != nullptr ? kWideTileTarget : kTileTarget);
+                kernels_.attend16 != nullptr ? kWideTileTarget : kTileTarget,
+                gated ? costs(call) : nullptr);
   CallContext context{call, options_, kernels_, visibility, plan, keys_};
   if (plan.dense()) {
     context.parts = dense_parts(static_cast<int64_t>(plan.tiles.size()) * call.key.heads,

@@ -13,6 +13,8 @@ std::string_view describe(DenseReason reason) {
       return "dense mode requested";
     case DenseReason::kShort:
       return "context no longer than what would be kept";
+    case DenseReason::kFaster:
+      return "dense attention is predicted to be faster";
     case DenseReason::kNonFinite:
       return "NaN or infinity in queries or keys";
   }
@@ -49,17 +51,26 @@ std::vector<QueryTile> dense_tiles(int64_t query_rows, int64_t rows) {
   return tiles;
 }
 
+bool may_be_sparse(const EngineOptions& options, const Visibility& visibility) {
+  // keep_count is the whole context for every row if it is for the longest.
+  return options.mode == Mode::kShadow &&
+         keep_count(options, visibility.max_visible()) < visibility.max_visible();
+}
+
 CallPlan plan_call(const EngineOptions& options, const Visibility& visibility, int64_t group_heads,
-                   int64_t dense_target) {
+                   int64_t dense_target, const CostModel* costs) {
   CallPlan plan;
+  const int64_t dense_rows = std::max<int64_t>(1, dense_target / group_heads);
   if (options.mode == Mode::kDense) {
     plan.dense_reason = DenseReason::kRequested;
-  } else if (keep_count(options, visibility.max_visible()) >= visibility.max_visible()) {
-    // keep_count is the whole context for the longest row, so it is for every row.
+  } else if (!may_be_sparse(options, visibility)) {
     plan.dense_reason = DenseReason::kShort;
+  } else if (costs != nullptr &&
+             !predict_cost(*costs, options, visibility, group_heads, dense_rows).shadow_pays()) {
+    plan.dense_reason = DenseReason::kFaster;
   }
   if (plan.dense()) {
-    plan.tiles = dense_tiles(visibility.query_rows(), std::max<int64_t>(1, dense_target / group_heads));
+    plan.tiles = dense_tiles(visibility.query_rows(), dense_rows);
     return plan;
   }
   const int64_t rows_per_list = options.rows_per_list;

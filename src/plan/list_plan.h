@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "plan/cost_model.h"
 #include "plan/visibility.h"
 #include "shadowattn/engine.h"
 
@@ -42,10 +43,14 @@ inline constexpr int64_t kWideTileTarget = 224;
 /// The same where the pilot stores the scores of every row.
 inline constexpr int64_t kScoreTileTarget = 16;
 
-/// `group_heads`: query heads per KV head; `dense_target`: kTileTarget of a dense call. Throws
-/// std::bad_alloc.
+/// `group_heads`: query heads per KV head; `dense_target`: kTileTarget of a dense call; `costs`: for
+/// the gate, null: none. Throws std::bad_alloc.
 CallPlan plan_call(const EngineOptions& options, const Visibility& visibility, int64_t group_heads,
-                   int64_t dense_target = kTileTarget);
+                   int64_t dense_target = kTileTarget, const CostModel* costs = nullptr);
+
+/// Whether a call's mode is still open once its mask is known: it is neither asked to be dense nor
+/// too short.
+bool may_be_sparse(const EngineOptions& options, const Visibility& visibility);
 
 /// Into how many parts of equal length a dense call with `tasks` tiles × KV heads cuts its keys, so
 /// that all threads have work when there are few rows. The number of threads plays no part: the

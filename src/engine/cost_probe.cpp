@@ -1,0 +1,163 @@
+#include "engine/cost_probe.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <vector>
+
+#include "kernels/half.h"
+#include "plan/list_plan.h"
+
+namespace shadowattn {
+namespace {
+
+// Keys and values of one head then fill a second-level cache, as those of long contexts do.
+constexpr int64_t kKeys = 4096;
+constexpr int64_t kLists = 2;
+
+/// Runs everything on the calling thread.
+class InlineExecutor : public Executor {
+ public:
+  int threads() const override { return 1; }
+  void run(int64_t count, const std::function<void(int64_t, int)>& task) override {
+    for (int64_t index = 0; index < count; ++index) task(index, 0);
+  }
+};
+
+/// Numbers in [-2, 2), the same on every machine.
+class Noise {
+ public:
+  float next() {
+    state_ = state_ * 1664525U + 1013904223U;
+    return static_cast<float>(state_ >> 8) * 0x1p-22F - 2.0F;
+  }
+
+ private:
+  uint32_t state_ = 1;
+};
+
+/// One KV head of made-up operands. The lists that come of them are as scattered as lists get.
+class ProbeCall {
+ public:
+  ProbeCall(const CostShape& shape, int64_t most_rows)
+      : shape_(shape),
+        query_(static_cast<size_t>(most_rows * shape.group_heads * shape.dim)),
+        key_(bytes(shape.key_type, shape.dim)),
+        value_(bytes(shape.value_type, shape.value_dim)),
+        output_(static_cast<size_t>(most_rows * shape.group_heads * shape.value_dim)) {
+    Noise noise;
+    for (float& q : query_) q = noise.next();
+    fill(shape.key_type, noise, key_);
+    fill(shape.value_type, noise, value_);
+  }
+
+  AttentionCall call(int64_t rows) {
+    AttentionCall c;
+    const int64_t heads = shape_.group_heads;
+    c.query = {query_.data(), ElementType::kF32, heads, rows, shape_.dim, shape_.dim * 4,
+               heads * shape_.dim * 4};
+    c.key = view(shape_.key_type, key_, shape_.dim);
+    c.value = view(shape_.value_type, value_, shape_.value_dim);
+    c.output = {output_.data(), heads, rows, shape_.value_dim, shape_.value_dim * 4,
+                heads * shape_.value_dim * 4};
+    c.mask.kind = MaskKind::kCausal;
+    c.mask.causal_offset = kKeys - rows;
+    c.scale = 1.0F / std::sqrt(static_cast<float>(shape_.dim));
+    return c;
+  }
+
+ private:
+  static int64_t row_bytes(ElementType type, int64_t dim) {
+    return dim * (type == ElementType::kF16 ? 2 : 4);
+  }
+  static size_t bytes(ElementType type, int64_t dim) {
+    return static_cast<size_t>(kKeys * row_bytes(type, dim));
+  }
+  static void fill(ElementType type, Noise& noise, std::vector<char>& out) {
+    if (type == ElementType::kF16) {
+      auto* half = reinterpret_cast<uint16_t*>(out.data());
+      for (size_t i = 0; i < out.size() / 2; ++i) half[i] = float_to_half(noise.next());
+      return;
+    }
+    auto* value = reinterpret_cast<float*>(out.data());
+    for (size_t i = 0; i < out.size() / 4; ++i) value[i] = noise.next();
+  }
+  static TensorView view(ElementType type, const std::vector<char>& data, int64_t dim) {
+    return {data.data(), type, 1, kKeys, dim, static_cast<int64_t>(data.size()),
+            row_bytes(type, dim)};
+  }
+
+  CostShape shape_;
+  std::vector<float> query_;
+  std::vector<char> key_;
+  std::vector<char> value_;
+  std::vector<float> output_;
+};
+
+/// Shortest time of a few calls, in nanoseconds: what disturbs a call only makes it longer.
+Result<double> time_call(EngineOptions options, const AttentionCall& call) {
+  constexpr int kRuns = 4;                 // the first one warms up
+  constexpr double kLongEnough = 5e6;      // slow kernels need no repetition
+  InlineExecutor executor;
+  options.gate = false;
+  Result<Engine> engine = Engine::create(options, &executor);
+  if (!engine.ok()) return engine.status();
+  double shortest = 1e300;
+  for (int run = 0; run < kRuns; ++run) {
+    const auto start = std::chrono::steady_clock::now();
+    if (Status status = engine.value().attend(call); !status.ok()) return status;
+    const double ns =
+        std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count();
+    shortest = std::min(shortest, ns);
+    if (shortest > kLongEnough) break;
+  }
+  return shortest;
+}
+
+}  // namespace
+
+Result<CostModel> measure_costs(const EngineOptions& options, const CostShape& shape) {
+  const int64_t list_rows = options.rows_per_list;
+  const int64_t rows = kLists * list_rows;
+  ProbeCall probe(shape, std::max<int64_t>(rows, 16));
+  EngineOptions dense = options;
+  dense.mode = Mode::kDense;
+  EngineOptions few = options;
+  few.mode = Mode::kShadow;
+  few.keep = 0.1;
+  few.keep_floor = 0;
+  EngineOptions many = few;
+  many.keep = 0.3;
+
+  double times[5] = {};
+  const auto time = [&](int i, const EngineOptions& o, int64_t n) -> Status {
+    Result<double> t = time_call(o, probe.call(n));
+    if (!t.ok()) return t.status();
+    times[i] = t.value();
+    return {};
+  };
+  if (Status s = time(0, dense, 1); !s.ok()) return s;
+  if (Status s = time(1, dense, 16); !s.ok()) return s;
+  if (Status s = time(2, few, list_rows); !s.ok()) return s;
+  if (Status s = time(3, few, rows); !s.ok()) return s;
+  if (Status s = time(4, many, rows); !s.ok()) return s;
+
+  const auto keys = static_cast<double>(kKeys);
+  const double lists = options.share_heads ? 1.0 : static_cast<double>(shape.group_heads);
+  CostModel model;
+  // One row and sixteen differ by fifteen rows of pairs; what is left is the keys.
+  model.dense_pair = std::max(times[1] - times[0], 0.0) /
+                     (15.0 * keys * static_cast<double>(shape.group_heads));
+  model.dense_key = std::max(times[0] / keys - model.dense_pair *
+                                                   static_cast<double>(shape.group_heads), 0.0);
+  // Two shares differ by kept keys, two row counts by a set of lists; the rest is quantising.
+  model.list_kept = std::max(times[4] - times[3], 0.0) /
+                    (0.2 * keys * lists * static_cast<double>(kLists));
+  const double per_set = std::max(times[3] - times[2], 0.0) / lists;
+  model.list_key = std::max(per_set / keys - 0.1 * model.list_kept, 0.0);
+  model.shadow_key = std::max(times[2] / keys - lists * (model.list_key + 0.1 * model.list_kept),
+                              0.0);
+  return model;
+}
+
+}  // namespace shadowattn
