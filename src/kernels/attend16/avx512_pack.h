@@ -1,5 +1,5 @@
-// Operands of the AVX-512 attend16 kernels: rows of f32 or f16 to INT16 or BF16, and the layouts of
-// avx512bf16.cpp.
+// Operands of the AVX-512 attend16 kernels: rows of f32, f16 or q8_0 to INT16 or BF16, and the
+// layouts of avx512bf16.cpp.
 #pragma once
 
 #include <immintrin.h>
@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "kernels/attend16/attend16.h"
+#include "kernels/simd/load_row.h"
 
 namespace shadowattn {
 
@@ -38,7 +39,7 @@ inline __m512i magnitude_bits(__m512 v) {
 }
 
 struct FloatElements {
-  static constexpr int64_t kBytes = 4;
+  static constexpr ElementType kType = ElementType::kF32;
   static __m512 load(const char* row, int64_t d) {
     return _mm512_loadu_ps(reinterpret_cast<const float*>(row) + d);
   }
@@ -55,22 +56,55 @@ struct FloatElements {
 };
 
 struct HalfElements {
-  static constexpr int64_t kBytes = 2;
+  static constexpr ElementType kType = ElementType::kF16;
   static __m512 load(const char* row, int64_t d) {
-    return _mm512_cvtph_ps(
-        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + d * kBytes)));
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + d * 2)));
   }
   static float absmax(const char* row, int64_t dim) {
     const __m256i magnitude = _mm256_set1_epi16(0x7FFF);
     __m256i largest = _mm256_setzero_si256();
     for (int64_t d = 0; d < dim; d += 16) {
-      const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + d * kBytes));
+      const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + d * 2));
       largest = _mm256_max_epu16(largest, _mm256_and_si256(x, magnitude));
     }
     const __m128i eight =
         _mm_max_epu16(_mm256_castsi256_si128(largest), _mm256_extracti128_si256(largest, 1));
     const __m128i smallest = _mm_minpos_epu16(_mm_xor_si128(eight, _mm_set1_epi16(-1)));
     return _mm_cvtss_f32(_mm_cvtph_ps(_mm_xor_si128(smallest, _mm_set1_epi16(-1))));
+  }
+};
+
+struct Q8Elements {
+  static constexpr ElementType kType = ElementType::kQ8_0;
+
+  static __m512 load(const char* row, int64_t d) {
+    const char* block = row + d / kQ8BlockElements * kQ8BlockBytes;
+    return _mm512_mul_ps(scale(block), quants(block, d % kQ8BlockElements));
+  }
+  /// The largest |d| · |q|; infinite or NaN when a scale is.
+  static float absmax(const char* row, int64_t dim) {
+    __m512i largest = _mm512_setzero_si512();
+    for (int64_t d = 0; d < dim; d += kQ8BlockElements, row += kQ8BlockBytes) {
+      const __m512 low = _mm512_mul_ps(scale(row), quants(row, 0));
+      const __m512 high = _mm512_mul_ps(scale(row), quants(row, 16));
+      largest = _mm512_max_epi32(largest, magnitude_bits(low));
+      largest = _mm512_max_epi32(largest, magnitude_bits(high));
+    }
+    const int bits = _mm512_reduce_max_epi32(largest);
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+  }
+
+ private:
+  static __m512 scale(const char* block) {
+    uint16_t half;
+    std::memcpy(&half, block, sizeof half);
+    return _mm512_cvtph_ps(_mm256_set1_epi16(static_cast<int16_t>(half)));
+  }
+  static __m512 quants(const char* block, int64_t first) {
+    const auto* q = reinterpret_cast<const __m128i*>(block + sizeof(uint16_t) + first);
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(q)));
   }
 };
 
@@ -143,7 +177,7 @@ bool pack_key_group(const PackRows& rows, int64_t first, int64_t dim, int32_t* p
   const int64_t count = left < 0 ? 0 : (left < 16 ? left : 16);
   alignas(64) float absmax[16] = {};
   alignas(64) float inverse[16];
-  rows.prefetch(first + 16, first + 32, dim * Elements::kBytes);
+  rows.prefetch(first + 16, first + 32, row_bytes(Elements::kType, dim));
   bool usable = true;
   for (int64_t j = 0; j < count; ++j) {
     absmax[j] = Elements::absmax(rows.row(first + j), dim);
@@ -177,7 +211,7 @@ bool pack_key_group(const PackRows& rows, int64_t first, int64_t dim, int32_t* p
 
 template <typename Elements>
 bool pack_keys16(const PackRows& rows, int64_t dim, int32_t* packed, float* step) {
-  rows.prefetch(0, 16, dim * Elements::kBytes);
+  rows.prefetch(0, 16, row_bytes(Elements::kType, dim));
   for (int64_t first = 0; first < kAttendBlock; first += 16) {
     if (!pack_key_group<Elements>(rows, first, dim, packed + first, step + first)) return false;
   }
@@ -196,10 +230,10 @@ bool pack_values16(const PackRows& rows, int64_t dim, int32_t* packed) {
   const __m512i largest_allowed = _mm512_castps_si512(_mm512_set1_ps(kAttend16Largest));
   __m512i largest = _mm512_setzero_si512();
   constexpr int64_t kAhead = 16;
-  rows.prefetch(0, kAhead, dim * Elements::kBytes);
+  rows.prefetch(0, kAhead, row_bytes(Elements::kType, dim));
   int64_t j = 0;
   for (; j < rows.count; j += 2, packed += dim) {
-    rows.prefetch(j + kAhead, j + kAhead + 2, dim * Elements::kBytes);
+    rows.prefetch(j + kAhead, j + kAhead + 2, row_bytes(Elements::kType, dim));
     const char* a = rows.row(j);
     const bool pair = j + 1 < rows.count;
     const char* b = pair ? rows.row(j + 1) : a;
