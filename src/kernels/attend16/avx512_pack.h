@@ -38,10 +38,19 @@ inline __m512i magnitude_bits(__m512 v) {
   return _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7FFFFFFF));
 }
 
+/// 32 neighbouring elements; the upper half is zero beyond the end of a row.
+struct ElementPair {
+  __m512 low;
+  __m512 high;
+};
+
 struct FloatElements {
   static constexpr ElementType kType = ElementType::kF32;
   static __m512 load(const char* row, int64_t d) {
     return _mm512_loadu_ps(reinterpret_cast<const float*>(row) + d);
+  }
+  static ElementPair load_pair(const char* row, int64_t d, bool half) {
+    return {load(row, d), half ? _mm512_setzero_ps() : load(row, d + 16)};
   }
   static float absmax(const char* row, int64_t dim) {
     __m512i largest = _mm512_setzero_si512();
@@ -60,6 +69,9 @@ struct HalfElements {
   static __m512 load(const char* row, int64_t d) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + d * 2)));
   }
+  static ElementPair load_pair(const char* row, int64_t d, bool half) {
+    return {load(row, d), half ? _mm512_setzero_ps() : load(row, d + 16)};
+  }
   static float absmax(const char* row, int64_t dim) {
     const __m256i magnitude = _mm256_set1_epi16(0x7FFF);
     __m256i largest = _mm256_setzero_si256();
@@ -77,18 +89,19 @@ struct HalfElements {
 struct Q8Elements {
   static constexpr ElementType kType = ElementType::kQ8_0;
 
-  static __m512 load(const char* row, int64_t d) {
+  /// A whole block: rows have no halves.
+  static ElementPair load_pair(const char* row, int64_t d, bool /*half*/) {
     const char* block = row + d / kQ8BlockElements * kQ8BlockBytes;
-    return _mm512_mul_ps(scale(block), quants(block, d % kQ8BlockElements));
+    const __m512 factor = scale(block);
+    return {_mm512_mul_ps(factor, quants(block, 0)), _mm512_mul_ps(factor, quants(block, 16))};
   }
   /// The largest |d| · |q|; infinite or NaN when a scale is.
   static float absmax(const char* row, int64_t dim) {
     __m512i largest = _mm512_setzero_si512();
-    for (int64_t d = 0; d < dim; d += kQ8BlockElements, row += kQ8BlockBytes) {
-      const __m512 low = _mm512_mul_ps(scale(row), quants(row, 0));
-      const __m512 high = _mm512_mul_ps(scale(row), quants(row, 16));
-      largest = _mm512_max_epi32(largest, magnitude_bits(low));
-      largest = _mm512_max_epi32(largest, magnitude_bits(high));
+    for (int64_t d = 0; d < dim; d += kQ8BlockElements) {
+      const ElementPair x = load_pair(row, d, false);
+      largest = _mm512_max_epi32(largest, magnitude_bits(x.low));
+      largest = _mm512_max_epi32(largest, magnitude_bits(x.high));
     }
     const int bits = _mm512_reduce_max_epi32(largest);
     float value;
@@ -161,11 +174,9 @@ void load_pairs(const PackRows& rows, int64_t first, int64_t count, int64_t d, b
     }
     const char* row = rows.row(first + j);
     const __m512 scale = _mm512_set1_ps(inverse[j]);
-    const __m512i a = _mm512_cvtps_epi32(_mm512_mul_ps(Elements::load(row, d), scale));
-    const __m512i b =
-        half ? _mm512_setzero_si512()
-             : _mm512_cvtps_epi32(_mm512_mul_ps(Elements::load(row, d + 16), scale));
-    words[j] = _mm512_packs_epi32(a, b);
+    const ElementPair x = Elements::load_pair(row, d, half);
+    words[j] = _mm512_packs_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(x.low, scale)),
+                                  _mm512_cvtps_epi32(_mm512_mul_ps(x.high, scale)));
   }
 }
 
@@ -237,12 +248,18 @@ bool pack_values16(const PackRows& rows, int64_t dim, int32_t* packed) {
     const char* a = rows.row(j);
     const bool pair = j + 1 < rows.count;
     const char* b = pair ? rows.row(j + 1) : a;
-    for (int64_t d = 0; d < dim; d += 16) {
-      const __m512 x = Elements::load(a, d);
-      const __m512 y = pair ? Elements::load(b, d) : _mm512_setzero_ps();
+    const auto store = [&](int64_t d, __m512 x, __m512 y) __attribute__((always_inline)) {
+      if (!pair) y = _mm512_setzero_ps();
       largest = _mm512_max_epi32(largest, magnitude_bits(x));
       largest = _mm512_max_epi32(largest, magnitude_bits(y));
       _mm512_storeu_si512(packed + d, pair_words(x, y));
+    };
+    for (int64_t d = 0; d < dim; d += 32) {
+      const bool half = d + 16 >= dim;
+      const ElementPair x = Elements::load_pair(a, d, half);
+      const ElementPair y = Elements::load_pair(b, d, half);
+      store(d, x.low, y.low);
+      if (!half) store(d + 16, x.high, y.high);
     }
   }
   for (; j < kAttendBlock; j += 2, packed += dim) {
