@@ -10,7 +10,8 @@ namespace shadowattn {
 
 enum class ElementType {
   kF32,
-  kF16,   ///< IEEE 754 binary16
+  kF16,  ///< IEEE 754 binary16
+  // NOLINTNEXTLINE(readability-identifier-naming): the format's own name
   kQ8_0,  ///< ggml's block format; keys and values only
 };
 
