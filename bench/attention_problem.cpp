@@ -128,7 +128,7 @@ AttentionProblem::AttentionProblem(const RecordedCall& recorded, const GgmlCpu& 
   ggml_build_forward_expand(graph_, node_);
   plugin::HostGgml host;
   host.type_name = ggml_type_name;
-  if (const std::string reason = plugin::decline_reason(host, node_, 1); !reason.empty()) {
+  if (const std::string reason = plugin::decline_reason(host, node_, {}); !reason.empty()) {
     throw Failure("shadowattn cannot take this attention: " + reason);
   }
   buffer_.reset(ggml_backend_alloc_ctx_tensors(context_.get(), backend_));

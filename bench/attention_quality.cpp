@@ -17,6 +17,11 @@ constexpr int64_t kKeyBlock = 256;  // a block of keys in double stays in the se
 double element(const TensorView& view, int64_t head, int64_t row, int64_t index) {
   const void* data = view.row(head, row);
   if (view.type == ElementType::kF32) return static_cast<const float*>(data)[index];
+  if (view.type == ElementType::kQ8_0) {
+    const char* block = static_cast<const char*>(data) + index / kQ8BlockElements * kQ8BlockBytes;
+    const double scale = half_to_float(*reinterpret_cast<const uint16_t*>(block));
+    return scale * static_cast<int8_t>(block[sizeof(uint16_t) + index % kQ8BlockElements]);
+  }
   return half_to_float(static_cast<const uint16_t*>(data)[index]);
 }
 

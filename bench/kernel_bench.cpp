@@ -5,11 +5,13 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "kernels/attend/attend.h"
+#include "kernels/attend16/attend16.h"
 #include "kernels/half.h"
 #include "kernels/pilot_dot/pilot_dot.h"
 #include "kernels/quantize/quantize.h"
@@ -55,6 +57,29 @@ std::vector<int16_t> random_scores(int64_t count) {
 
 void count_pairs(benchmark::State& state, int64_t pairs) {
   state.SetItemsProcessed(static_cast<int64_t>(state.iterations()) * pairs);
+}
+
+std::vector<char> random_q8_0(int64_t elements) {
+  const auto halves = random_halves(elements / kQ8BlockElements);
+  const auto bytes = random_bytes(elements);
+  std::vector<char> blocks(static_cast<size_t>(elements / kQ8BlockElements * kQ8BlockBytes));
+  for (size_t b = 0; b < halves.size(); ++b) {
+    char* block = blocks.data() + b * kQ8BlockBytes;
+    std::memcpy(block, &halves[b], sizeof(uint16_t));
+    std::memcpy(block + sizeof(uint16_t), bytes.data() + b * kQ8BlockElements, kQ8BlockElements);
+  }
+  return blocks;
+}
+
+void bench_quantize_q8_0(benchmark::State& state, const QuantizeKernel& kernel) {
+  const auto x = random_q8_0(kKeys * kDim);
+  std::vector<int8_t> q(static_cast<size_t>(kKeys * kDim));
+  std::vector<float> scale(static_cast<size_t>(kKeys));
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(kernel.from_q8_0(x.data(), kDim / kQ8BlockElements * kQ8BlockBytes,
+                                              kKeys, kDim, q.data(), scale.data()));
+  }
+  count_pairs(state, kKeys);
 }
 
 void bench_quantize(benchmark::State& state, const QuantizeKernel& kernel) {
@@ -176,9 +201,9 @@ void bench_tile_block(benchmark::State& state, const AttendKernel& kernel) {
   count_pairs(state, kRows * kAttendBlock);
 }
 
-void bench_row_list(benchmark::State& state, const AttendKernel& kernel) {
+void bench_row_list_of(benchmark::State& state, const AttendKernel& kernel,
+                       const RowSource& source) {
   const auto query = random_floats(kDim);
-  const auto key = random_halves(kAttendBlock * kDim);
   std::vector<int32_t> index;
   for (int32_t j = 0; j < kAttendBlock; ++j) index.push_back(j);
   float max = -INFINITY;
@@ -186,8 +211,8 @@ void bench_row_list(benchmark::State& state, const AttendKernel& kernel) {
   std::vector<float> out(static_cast<size_t>(kDim));
   AttendRow row;
   row.query = query.data();
-  row.key = {key.data(), ElementType::kF16, kDim * 2};
-  row.value = row.key;
+  row.key = source;
+  row.value = source;
   row.index = index.data();
   row.keys = kAttendBlock;
   row.dim = kDim;
@@ -200,6 +225,42 @@ void bench_row_list(benchmark::State& state, const AttendKernel& kernel) {
     benchmark::ClobberMemory();
   }
   count_pairs(state, kAttendBlock);
+}
+
+void bench_row_list(benchmark::State& state, const AttendKernel& kernel) {
+  const auto key = random_halves(kAttendBlock * kDim);
+  bench_row_list_of(state, kernel, {key.data(), ElementType::kF16, kDim * 2});
+}
+
+void bench_row_list_q8_0(benchmark::State& state, const AttendKernel& kernel) {
+  const auto key = random_q8_0(kAttendBlock * kDim);
+  bench_row_list_of(state, kernel,
+                    {key.data(), ElementType::kQ8_0, kDim / kQ8BlockElements * kQ8BlockBytes});
+}
+
+// Per key: what a tile of few rows pays for its operands.
+void bench_pack16_of(benchmark::State& state, const Attend16Kernel& kernel,
+                     const RowSource& source) {
+  std::vector<int32_t> key(static_cast<size_t>(kAttendBlock * kDim / 2));
+  std::vector<int32_t> value(key.size());
+  std::vector<float> step(static_cast<size_t>(kAttendBlock));
+  for (auto _ : state) {
+    kernel.pack_keys(source, nullptr, 0, kAttendBlock, kDim, key.data(), step.data());
+    kernel.pack_values(source, nullptr, 0, kAttendBlock, kDim, value.data());
+    benchmark::ClobberMemory();
+  }
+  count_pairs(state, kAttendBlock);
+}
+
+void bench_pack16(benchmark::State& state, const Attend16Kernel& kernel) {
+  const auto key = random_halves(kAttendBlock * kDim);
+  bench_pack16_of(state, kernel, {key.data(), ElementType::kF16, kDim * 2});
+}
+
+void bench_pack16_q8_0(benchmark::State& state, const Attend16Kernel& kernel) {
+  const auto key = random_q8_0(kAttendBlock * kDim);
+  bench_pack16_of(state, kernel,
+                  {key.data(), ElementType::kQ8_0, kDim / kQ8BlockElements * kQ8BlockBytes});
 }
 
 template <typename Kernel>
@@ -215,12 +276,16 @@ void add(const char* what, const std::vector<Kernel>& kernels,
 
 const bool registered = [] {
   add("quantize", quantize_kernels(), bench_quantize);
+  add("quantize_q8_0", quantize_kernels(), bench_quantize_q8_0);
   add("pilot_dot", pilot_dot_kernels(), bench_pilot_dot);
   add("pilot_ranks", pilot_dot_kernels(), bench_pilot_ranks);
   add("select_merge", select_kernels(), bench_merge);
   add("select_top_k", select_kernels(), bench_top_k);
   add("attend_tile_block", attend_kernels(), bench_tile_block);
   add("attend_row_list", attend_kernels(), bench_row_list);
+  add("attend_row_list_q8_0", attend_kernels(), bench_row_list_q8_0);
+  add("attend16_pack", attend16_kernels(), bench_pack16);
+  add("attend16_pack_q8_0", attend16_kernels(), bench_pack16_q8_0);
   return true;
 }();
 

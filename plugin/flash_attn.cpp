@@ -8,6 +8,7 @@ namespace shadowattn::plugin {
 namespace {
 
 ElementType element_type(const ggml_tensor* tensor) {
+  if (tensor->type == GGML_TYPE_Q8_0) return ElementType::kQ8_0;
   return tensor->type == GGML_TYPE_F16 ? ElementType::kF16 : ElementType::kF32;
 }
 
@@ -72,8 +73,9 @@ std::vector<float> alibi_slopes(int64_t heads, float max_bias) {
 }
 
 bool rows_are_contiguous(const ggml_tensor* tensor) {
-  const size_t element = tensor->type == GGML_TYPE_F16 ? 2 : 4;
-  return tensor->nb[0] == element;
+  size_t size = tensor->type == GGML_TYPE_F16 ? 2 : 4;  // of an element or a block
+  if (tensor->type == GGML_TYPE_Q8_0) size = kQ8BlockBytes;
+  return tensor->nb[0] == size;
 }
 
 std::string decline_types(const HostGgml& host, const ggml_tensor* node) {
@@ -81,10 +83,13 @@ std::string decline_types(const HostGgml& host, const ggml_tensor* node) {
   const auto is_float = [](const ggml_tensor* t) {
     return t->type == GGML_TYPE_F32 || t->type == GGML_TYPE_F16;
   };
+  const auto is_float_or_q8_0 = [&](const ggml_tensor* t) {
+    return is_float(t) || t->type == GGML_TYPE_Q8_0;
+  };
   if (node->type != GGML_TYPE_F32) return "output type " + name(node);
   if (node->src[0]->type != GGML_TYPE_F32) return "q type " + name(node->src[0]);
-  if (!is_float(node->src[1])) return "k type " + name(node->src[1]);
-  if (!is_float(node->src[2])) return "v type " + name(node->src[2]);
+  if (!is_float_or_q8_0(node->src[1])) return "k type " + name(node->src[1]);
+  if (!is_float_or_q8_0(node->src[2])) return "v type " + name(node->src[2]);
   if (node->src[3] != nullptr && !is_float(node->src[3])) return "mask type " + name(node->src[3]);
   if (node->src[4] != nullptr && node->src[4]->type != GGML_TYPE_F32) {
     return "sinks type " + name(node->src[4]);

@@ -11,11 +11,19 @@ namespace shadowattn {
 enum class ElementType {
   kF32,
   kF16,  ///< IEEE 754 binary16
+  // NOLINTNEXTLINE(readability-identifier-naming): the format's own name
+  kQ8_0,  ///< ggml's block format; keys and values only
 };
 
-/// Read-only view of a [heads, rows, dim] tensor. Elements of one row are adjacent; rows and heads
-/// may lie anywhere (strides in bytes, may be negative or overlap). No alignment beyond the
-/// element's own is needed.
+/// A q8_0 row is dim / 32 blocks of 34 bytes without gaps: a binary16 scale d, then 32 signed bytes
+/// q; element = d · q (exact in f32). So dim must be a multiple of 32 and rows lie at even
+/// addresses.
+inline constexpr int64_t kQ8BlockElements = 32;
+inline constexpr int64_t kQ8BlockBytes = 34;
+
+/// Read-only view of a [heads, rows, dim] tensor. Elements (or blocks) of one row are adjacent;
+/// rows and heads may lie anywhere (strides in bytes, may be negative or overlap). No alignment
+/// beyond the element's own is needed: 4 bytes for f32, 2 for f16 and q8_0.
 struct TensorView {
   const void* data = nullptr;
   ElementType type = ElementType::kF32;
@@ -68,8 +76,8 @@ struct Mask {
 /// cap(x) = logit_softcap · tanh(x / logit_softcap), or x when logit_softcap is 0.
 struct AttentionCall {
   TensorView query;   ///< [H, n_q, D], f32
-  TensorView key;     ///< [H_kv, n_kv, D], f32 or f16
-  TensorView value;   ///< [H_kv, n_kv, D_v], f32 or f16
+  TensorView key;     ///< [H_kv, n_kv, D], f32, f16 or q8_0
+  TensorView value;   ///< [H_kv, n_kv, D_v], f32, f16 or q8_0, whatever the keys are
   OutputView output;  ///< [H, n_q, D_v]; a row that sees no key becomes zero
   Mask mask;
   float scale = 1.0F;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/half.h"
+#include "kernels/simd/load_row.h"
 #include "plan/list_plan.h"
 
 namespace shadowattn {
@@ -67,13 +68,19 @@ class ProbeCall {
   }
 
  private:
-  static int64_t row_bytes(ElementType type, int64_t dim) {
-    return dim * (type == ElementType::kF16 ? 2 : 4);
-  }
   static size_t bytes(ElementType type, int64_t dim) {
     return static_cast<size_t>(kKeys * row_bytes(type, dim));
   }
   static void fill(ElementType type, Noise& noise, std::vector<char>& out) {
+    if (type == ElementType::kQ8_0) {
+      for (size_t i = 0; i < out.size(); ++i) {
+        const uint16_t scale = float_to_half(0.015F);
+        const size_t at = i % kQ8BlockBytes;
+        out[i] = at < sizeof scale ? static_cast<char>(scale >> 8 * at)
+                                   : static_cast<char>(std::lrint(63.0F * noise.next()));
+      }
+      return;
+    }
     if (type == ElementType::kF16) {
       auto* half = reinterpret_cast<uint16_t*>(out.data());
       for (size_t i = 0; i < out.size() / 2; ++i) half[i] = float_to_half(noise.next());

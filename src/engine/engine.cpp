@@ -40,14 +40,26 @@ Status check_options(const EngineOptions& o) {
   return {};
 }
 
-Status check_dim(const char* name, int64_t dim) {
-  if (dim % 16 == 0 && dim >= 16 && dim <= kMaxHeadDim) return {};
-  return Status::unsupported(std::string(name) + " head dim " + text(dim) +
-                             " is not a multiple of 16 from 16 to 256");
+/// Keys or values.
+Status check_dim(const char* name, const TensorView& view) {
+  const int64_t dim = view.dim;
+  if (dim % 16 != 0 || dim < 16 || dim > kMaxHeadDim) {
+    return Status::unsupported(std::string(name) + " head dim " + text(dim) +
+                               " is not a multiple of 16 from 16 to 256");
+  }
+  if (view.type == ElementType::kQ8_0 && dim % kQ8BlockElements != 0) {
+    return Status::unsupported(std::string(name) + " head dim " + text(dim) +
+                               " is not a multiple of 32, as q8_0 needs");
+  }
+  return {};
 }
 
-bool known_type(const TensorView& view) {
+bool is_float(const TensorView& view) {
   return view.type == ElementType::kF32 || view.type == ElementType::kF16;
+}
+
+bool is_float_or_q8_0(const TensorView& view) {
+  return is_float(view) || view.type == ElementType::kQ8_0;
 }
 
 Status check_mask(const AttentionCall& call) {
@@ -64,7 +76,7 @@ Status check_mask(const AttentionCall& call) {
   if (mask.kind == MaskKind::kNone) return {};
   if (mask.kind != MaskKind::kAdditive) return Status::invalid_argument("unknown mask kind");
   const TensorView& m = mask.additive;
-  if (!known_type(m)) return Status::unsupported("mask must be f32 or f16");
+  if (!is_float(m)) return Status::unsupported("mask must be f32 or f16");
   if (m.rows < call.query.rows || m.dim != call.key.rows) {
     return Status::invalid_argument("mask is [" + text(m.rows) + ", " + text(m.dim) +
                                     "], needed [" + text(call.query.rows) + ", " +
@@ -305,8 +317,8 @@ Status Engine::supports(const AttentionCall& call) {
   const TensorView& k = call.key;
   const TensorView& v = call.value;
   if (q.type != ElementType::kF32) return Status::unsupported("query must be f32");
-  if (!known_type(k) || !known_type(v)) {
-    return Status::unsupported("keys and values must be f32 or f16");
+  if (!is_float_or_q8_0(k) || !is_float_or_q8_0(v)) {
+    return Status::unsupported("keys and values must be f32, f16 or q8_0");
   }
   if (q.heads < 1 || k.heads < 1 || q.heads % k.heads != 0) {
     return Status::invalid_argument(text(q.heads) + " query heads are no multiple of " +
@@ -320,8 +332,8 @@ Status Engine::supports(const AttentionCall& call) {
     return Status::invalid_argument("query head dim " + text(q.dim) + " is not key head dim " +
                                     text(k.dim));
   }
-  if (Status status = check_dim("key", k.dim); !status.ok()) return status;
-  if (Status status = check_dim("value", v.dim); !status.ok()) return status;
+  if (Status status = check_dim("key", k); !status.ok()) return status;
+  if (Status status = check_dim("value", v); !status.ok()) return status;
   constexpr int64_t kLimit = std::numeric_limits<int32_t>::max() / 2;
   if (q.rows < 0 || k.rows < 0 || q.rows > kLimit || k.rows > kLimit || q.heads > 65536) {
     return Status::invalid_argument("more rows, keys or heads than 2^30");

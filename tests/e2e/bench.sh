@@ -22,6 +22,12 @@ expect_out '^build: shadowattn [0-9.]+, llama.cpp '
 run_case 0 "$shadowattn" bench -p 32,64 -n 0 -d 0 -r 1 -fa 1 --attn shadow -o csv
 "$check_bench" csv out 5 || fail "the CSV"
 
+# A quantised cache in all columns, without flash attention in none.
+run_case 0 "$shadowattn" bench -p 64 -n 4 -d 256 -r 1 -ctk q8_0 -ctv q8_0 -o json
+"$check_bench" json out 2 llama dense shadow0.2 || fail "the JSON of a quantised cache"
+[[ $(grep -c '"type_k": "q8_0"' out) == $(grep -c '"n_depth"' out) ]] || fail "a row without q8_0"
+! grep -q '"flash_attn": 0' out || fail "a quantised cache without flash attention"
+
 # The plug-in may be in llama.cpp already; it must not attend in llama.cpp's own column.
 plugin=$(dirname "$shadowattn")/../lib/libggml-shadowattn.so
 run_case 0 env GGML_BACKEND_PATH="$plugin" "$shadowattn" bench -p 64 -n 2 -d 0 -r 1 -o json

@@ -30,6 +30,8 @@ llama_context* make_context(const Context::Options& options) {
   params.flash_attn_type = options.flash_attn;
   params.n_threads = kThreads;
   params.n_threads_batch = kThreads;
+  params.type_k = options.cache_type;
+  params.type_v = options.cache_type;
   params.offload_kqv = true;
   llama_context* context = llama_init_from_model(model(), params);
   if (context == nullptr) throw std::runtime_error("llama_init_from_model failed");

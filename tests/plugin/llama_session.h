@@ -33,6 +33,7 @@ class Context {
     uint32_t sequences = 1;
     bool unified = true;
     llama_flash_attn_type flash_attn = LLAMA_FLASH_ATTN_TYPE_ENABLED;
+    ggml_type cache_type = GGML_TYPE_F16;  ///< of keys and values
   };
 
   explicit Context(const Options& options);

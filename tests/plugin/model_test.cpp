@@ -68,6 +68,29 @@ TEST(ModelTest, ShadowKeepsAShareAndFindsTheFact) {
   EXPECT_GT(logit_error(host, sparse), 0.0);
 }
 
+// llama.cpp rotates queries, keys and values around a quantised cache, and its own kernel quantises
+// the queries as well: near, not equal. min_rows=1: generated tokens too.
+TEST(ModelTest, QuantisedCache) {
+  const Context::Options options = {.cache_type = GGML_TYPE_Q8_0};
+  const Tokens prompt = long_prompt();
+  configure("mode=off");
+  const std::vector<float> host = Context(options).decode({{0, 0, prompt}})[0];
+  const Tokens host_answer = Context(options).generate({{0, 0, prompt}}, 24)[0];
+  for (const std::string config : {kDense, "mode=shadow,keep=1,min_rows=1"}) {
+    configure(config);
+    reset_report();
+    const std::vector<float> ours = Context(options).decode({{0, 0, prompt}})[0];
+    EXPECT_LT(logit_error(host, ours), 1e-3) << config;
+    EXPECT_EQ(Context(options).generate({{0, 0, prompt}}, 24)[0], host_answer) << config;
+    EXPECT_GT(report()["totals"]["calls"], 24 * 4);
+    EXPECT_TRUE(report()["declined"].empty()) << report().dump(2);
+  }
+  configure("keep=0.2,rows=1,share_heads=no");
+  reset_report();
+  EXPECT_EQ(most_likely(Context(options).decode({{0, 0, prompt}})[0]), most_likely(host));
+  EXPECT_LT(report()["totals"]["kept_share"], 0.6);
+}
+
 TEST(ModelTest, SequencesInOneBatchAnswerAsOneByOne) {
   const std::vector<Part> parts = three_sequences();
   for (const std::string config : {kDense, kPerRow}) {

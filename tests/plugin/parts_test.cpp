@@ -103,9 +103,9 @@ TEST(ReportTest, SumsPerLayer) {
   report.add_call(1, call);
   call.dense_reason = DenseReason::kShort;
   report.add_call(0, call);
-  report.add_decline(2, "k type q8_0");
-  report.add_decline(2, "k type q8_0");
-  report.add_decline(-1, "k type q8_0");
+  report.add_decline(2, "k type q4_0");
+  report.add_decline(2, "k type q4_0");
+  report.add_decline(-1, "k type q4_0");
   const json result = json::parse(report.to_json({}, "avx2"));
   EXPECT_EQ(result["isa"], "avx2");
   EXPECT_EQ(result["threads"], 3);
@@ -117,7 +117,7 @@ TEST(ReportTest, SumsPerLayer) {
   EXPECT_EQ(result["layers"][1]["kept_share"], 0.2);
   EXPECT_EQ(result["layers"][1]["pilot_ms"], 3.0);
   EXPECT_EQ(result["declined"],
-            json::array({{{"reason", "k type q8_0"}, {"count", 3}, {"layers", {2}}}}));
+            json::array({{{"reason", "k type q4_0"}, {"count", 3}, {"layers", {2}}}}));
   EXPECT_FALSE(result.contains("note"));
   report.reset();
   EXPECT_TRUE(json::parse(report.to_json({}, "avx2")).contains("note"));

@@ -60,10 +60,18 @@ good() {
   complete "mode=off,report=$work/report.json"
   (($(number calls) == 0)) || fail "mode=off claimed something"
 
+  # A quantised cache of the one kind that the plug-in takes.
+  complete "mode=off" -ctk q8_0 -ctv q8_0
+  host_answer=$answer
+  complete "mode=dense,report=$work/report.json" -ctk q8_0 -ctv q8_0
+  (($(number calls) >= 8)) || fail "q8_0 did not reach the plug-in: $(cat "$work/report.json")"
+  [[ $answer == "$host_answer" ]] || fail "with q8_0 dense answers $answer, the host $host_answer"
+  echo "q8_0: $(number calls) calls, answer$answer"
+
   # What the plug-in cannot take runs as without it, and the report says why.
-  complete "report=$work/report.json" -ctk q8_0
-  (($(number calls) == 0)) && grep -q '"k type q8_0"' "$work/report.json" ||
-    fail "a quantised K cache is not declined: $(cat "$work/report.json")"
+  complete "report=$work/report.json" -ctk q4_0
+  (($(number calls) == 0)) && grep -q '"k type q4_0"' "$work/report.json" ||
+    fail "a K cache of q4_0 is not declined: $(cat "$work/report.json")"
 }
 
 # A bad config costs one line and nothing else.

@@ -181,6 +181,12 @@ inline float element(const TensorView& view, int64_t head, int64_t row, int64_t 
     std::memcpy(&half, p + d * 2, sizeof half);
     return half_to_float(half);
   }
+  if (view.type == ElementType::kQ8_0) {
+    const char* block = p + d / kQ8BlockElements * kQ8BlockBytes;
+    uint16_t half;
+    std::memcpy(&half, block, sizeof half);
+    return half_to_float(half) * static_cast<int8_t>(block[2 + d % kQ8BlockElements]);
+  }
   float value;
   std::memcpy(&value, p + d * 4, sizeof value);
   return value;

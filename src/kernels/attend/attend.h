@@ -33,7 +33,7 @@ inline constexpr int64_t kAttendBlock = 64;
 /// Buffers of gathered keys are readable up to this multiple of keys.
 inline constexpr int64_t kAttendKeyPadding = 8;
 
-/// Rows of a strided f32 or f16 tensor, all of one head.
+/// Rows of a strided f32, f16 or q8_0 tensor, all of one head.
 struct RowSource {
   const void* data = nullptr;
   ElementType type = ElementType::kF32;

@@ -12,35 +12,51 @@ namespace shadowattn {
 
 inline constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
+[[gnu::always_inline]] inline const char* source_row(const RowSource& source, int64_t row) {
+  return static_cast<const char*>(source.data) + row * source.stride;
+}
+
 /// Scattered rows are beyond the hardware's prefetcher: without this every row costs a wait for the
 /// next cache level.
-inline void prefetch_row(const RowSource& source, int64_t row, int64_t dim) {
+[[gnu::always_inline]] inline void prefetch_row(const RowSource& source, int64_t row, int64_t dim) {
   constexpr int64_t kLine = 64;
-  const int64_t bytes = dim * (source.type == ElementType::kF16 ? 2 : 4);
-  const char* data = static_cast<const char*>(source.data) + row * source.stride;
+  const int64_t bytes = row_bytes(source.type, dim);
+  const char* data = source_row(source, row);
   for (int64_t i = 0; i < bytes; i += kLine) __builtin_prefetch(data + i);
 }
 
-template <typename Simd, typename Element>
-bool gather_rows(const RowSource& source, const int32_t* index, int64_t first, int64_t count,
-                 int64_t dim, float* out) {
+template <typename Simd, ElementType kType>
+bool gather_typed(const RowSource& source, const int32_t* index, int64_t first, int64_t count,
+                  int64_t dim, float* out) {
+  using Block = ElementBlock<Simd, kType>;
   typename Simd::Vec products = Simd::zero();  // x · 0 is NaN exactly for x infinite or NaN
   constexpr int64_t kAhead = 8;  // rows: some 100 cycles of copying, a wait for the third level
   for (int64_t j = 0; j < count; ++j, out += dim) {
     if (index != nullptr && j + kAhead < count) prefetch_row(source, index[j + kAhead], dim);
     const int64_t row = index != nullptr ? index[j] : first + j;
-    const auto* x = reinterpret_cast<const Element*>(static_cast<const char*>(source.data) +
-                                                     row * source.stride);
-    for (int64_t d = 0; d < dim; d += Simd::kLanes) {
-      const typename Simd::Vec v = load_elements<Simd>(x + d);
-      products = Simd::fma(v, Simd::zero(), products);
-      Simd::store(out + d, v);
+    const char* x = source_row(source, row);
+    for (int64_t d = 0; d < dim; d += Block::kElements) {
+      const Block block(x, d);
+      for (int i = 0; i < Block::kVecs; ++i) {
+        const typename Simd::Vec v = block.vec(i);
+        products = Simd::fma(v, Simd::zero(), products);
+        Simd::store(out + d + i * Simd::kLanes, v);
+      }
     }
   }
   for (int64_t j = count; j % kAttendKeyPadding != 0; ++j, out += dim) {
     for (int64_t d = 0; d < dim; d += Simd::kLanes) Simd::store(out + d, Simd::zero());
   }
   return !Simd::any_nonfinite(products);
+}
+
+template <typename Simd>
+bool gather_rows(const RowSource& source, const int32_t* index, int64_t first, int64_t count,
+                 int64_t dim, float* out) {
+  return with_element_type(
+      source.type, [&](auto type) __attribute__((always_inline)) {
+        return gather_typed<Simd, type.kType>(source, index, first, count, dim, out);
+      });
 }
 
 /// logits[j][r] = Σ_d key[j][d] · query[d][r] for kVecs vectors of rows and kKeys keys.

@@ -6,10 +6,7 @@ namespace shadowattn {
 
 bool attend_gather_avx512(const RowSource& source, const int32_t* index, int64_t first,
                           int64_t count, int64_t dim, float* out) {
-  if (source.type == ElementType::kF16) {
-    return gather_rows<simd::Avx512, uint16_t>(source, index, first, count, dim, out);
-  }
-  return gather_rows<simd::Avx512, float>(source, index, first, count, dim, out);
+  return gather_rows<simd::Avx512>(source, index, first, count, dim, out);
 }
 
 void attend_tile_block_avx512(const AttendBlock& block) { attend_tile_block<simd::Avx512>(block); }

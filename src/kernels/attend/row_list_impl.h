@@ -6,74 +6,78 @@
 
 namespace shadowattn {
 
-template <typename Element>
-const Element* source_row(const RowSource& source, int64_t row) {
-  return reinterpret_cast<const Element*>(static_cast<const char*>(source.data) +
-                                          row * source.stride);
-}
-
 /// logits of four keys at once: the query vector is loaded once for the four.
-template <typename Simd, typename Element>
+template <typename Simd, ElementType kType>
 void row_logits(const AttendRow& a, float* logits) {
   using Vec = typename Simd::Vec;
+  using Block = ElementBlock<Simd, kType>;
   int64_t j = 0;
   for (; j + 4 <= a.keys; j += 4) {
-    const Element* k[4];
-    for (int i = 0; i < 4; ++i) k[i] = source_row<Element>(a.key, a.index[j + i]);
+    const char* k[4];
+    for (int i = 0; i < 4; ++i) k[i] = source_row(a.key, a.index[j + i]);
     Vec acc[4] = {Simd::zero(), Simd::zero(), Simd::zero(), Simd::zero()};
-    for (int64_t d = 0; d < a.dim; d += Simd::kLanes) {
-      const Vec q = Simd::load(a.query + d);
-      for (int i = 0; i < 4; ++i) acc[i] = Simd::fma(q, load_elements<Simd>(k[i] + d), acc[i]);
+    for (int64_t d = 0; d < a.dim; d += Block::kElements) {
+      const Block block[4] = {{k[0], d}, {k[1], d}, {k[2], d}, {k[3], d}};
+      for (int v = 0; v < Block::kVecs; ++v) {
+        const Vec q = Simd::load(a.query + d + v * Simd::kLanes);
+        for (int i = 0; i < 4; ++i) acc[i] = Simd::fma(q, block[i].vec(v), acc[i]);
+      }
     }
     for (int i = 0; i < 4; ++i) logits[j + i] = Simd::reduce_add(acc[i]);
   }
   for (; j < a.keys; ++j) {
-    const Element* k = source_row<Element>(a.key, a.index[j]);
+    const char* k = source_row(a.key, a.index[j]);
     Vec acc = Simd::zero();
-    for (int64_t d = 0; d < a.dim; d += Simd::kLanes) {
-      acc = Simd::fma(Simd::load(a.query + d), load_elements<Simd>(k + d), acc);
+    for (int64_t d = 0; d < a.dim; d += Block::kElements) {
+      const Block block(k, d);
+      for (int v = 0; v < Block::kVecs; ++v) {
+        acc = Simd::fma(Simd::load(a.query + d + v * Simd::kLanes), block.vec(v), acc);
+      }
     }
     logits[j] = Simd::reduce_add(acc);
   }
 }
 
 /// out[d] = out[d] · rescale + Σ_j weights[j] · v[index[j]][d], kVecs vectors of d at a time.
-template <typename Simd, typename Element, int kVecs>
+template <typename Simd, ElementType kType, int kVecs>
 void row_output(const AttendRow& a, const float* weights, float rescale, int64_t d) {
   using Vec = typename Simd::Vec;
+  using Block = ElementBlock<Simd, kType>;
   Vec acc[kVecs];
   for (int v = 0; v < kVecs; ++v) {
     acc[v] = Simd::mul(Simd::load(a.out + d + v * Simd::kLanes), Simd::set1(rescale));
   }
   for (int64_t j = 0; j < a.keys; ++j) {
     if (a.bias != nullptr && a.bias[j] == kMinusInfinity) continue;  // 0 · NaN would be NaN
-    const Element* value = source_row<Element>(a.value, a.index[j]) + d;
+    const char* value = source_row(a.value, a.index[j]);
     const Vec weight = Simd::set1(weights[j]);
-    for (int v = 0; v < kVecs; ++v) {
-      acc[v] = Simd::fma(weight, load_elements<Simd>(value + v * Simd::kLanes), acc[v]);
+    for (int first = 0; first < kVecs; first += Block::kVecs) {
+      const Block block(value, d + first * Simd::kLanes);
+      for (int v = 0; v < Block::kVecs; ++v) {
+        acc[first + v] = Simd::fma(weight, block.vec(v), acc[first + v]);
+      }
     }
   }
   for (int v = 0; v < kVecs; ++v) Simd::store(a.out + d + v * Simd::kLanes, acc[v]);
 }
 
-template <typename Simd, typename Value>
+template <typename Simd, ElementType kType>
 void row_outputs(const AttendRow& a, const float* weights, float rescale) {
-  constexpr int kNarrow = 16 / Simd::kLanes;
-  constexpr int kWide = 4 * kNarrow;  // 64 elements
+  constexpr int64_t kStep = kType == ElementType::kQ8_0 ? kQ8BlockElements : 16;
+  constexpr int kNarrow = static_cast<int>(kStep) / Simd::kLanes;
+  constexpr int kWide = 64 / Simd::kLanes;
   int64_t d = 0;
-  for (; d + 64 <= a.value_dim; d += 64) row_output<Simd, Value, kWide>(a, weights, rescale, d);
-  for (; d < a.value_dim; d += 16) row_output<Simd, Value, kNarrow>(a, weights, rescale, d);
+  for (; d + 64 <= a.value_dim; d += 64) row_output<Simd, kType, kWide>(a, weights, rescale, d);
+  for (; d < a.value_dim; d += kStep) row_output<Simd, kType, kNarrow>(a, weights, rescale, d);
 }
 
 template <typename Simd>
 void attend_row_list(const AttendRow& a) {
   using Vec = typename Simd::Vec;
   float logits[kAttendBlock];
-  if (a.key.type == ElementType::kF16) {
-    row_logits<Simd, uint16_t>(a, logits);
-  } else {
-    row_logits<Simd, float>(a, logits);
-  }
+  with_element_type(
+      a.key.type, [&](auto type)
+                      __attribute__((always_inline)) { row_logits<Simd, type.kType>(a, logits); });
   // The row as a tile of one row: logits [keys], padded with hidden keys to whole vectors.
   int64_t padded = a.keys;
   for (; padded % Simd::kLanes != 0; ++padded) logits[padded] = kMinusInfinity;
@@ -108,11 +112,10 @@ void attend_row_list(const AttendRow& a) {
   Simd::store(rescale, vector_exp<Simd>(Simd::set1(*a.max - reference)));
   *a.sum = *a.sum * rescale[0] + Simd::reduce_add(sum);
   *a.max = largest;
-  if (a.value.type == ElementType::kF16) {
-    row_outputs<Simd, uint16_t>(a, logits, rescale[0]);
-  } else {
-    row_outputs<Simd, float>(a, logits, rescale[0]);
-  }
+  with_element_type(
+      a.value.type, [&](auto type) __attribute__((always_inline)) {
+        row_outputs<Simd, type.kType>(a, logits, rescale[0]);
+      });
 }
 
 }  // namespace shadowattn

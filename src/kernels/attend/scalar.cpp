@@ -6,10 +6,7 @@ namespace shadowattn {
 
 bool attend_gather_scalar(const RowSource& source, const int32_t* index, int64_t first,
                           int64_t count, int64_t dim, float* out) {
-  if (source.type == ElementType::kF16) {
-    return gather_rows<simd::Generic, uint16_t>(source, index, first, count, dim, out);
-  }
-  return gather_rows<simd::Generic, float>(source, index, first, count, dim, out);
+  return gather_rows<simd::Generic>(source, index, first, count, dim, out);
 }
 
 void attend_tile_block_scalar(const AttendBlock& block) { attend_tile_block<simd::Generic>(block); }

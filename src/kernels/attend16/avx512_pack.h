@@ -1,5 +1,5 @@
-// Operands of the AVX-512 attend16 kernels: rows of f32 or f16 to INT16 or BF16, and the layouts of
-// avx512bf16.cpp.
+// Operands of the AVX-512 attend16 kernels: rows of f32, f16 or q8_0 to INT16 or BF16, and the
+// layouts of avx512bf16.cpp.
 #pragma once
 
 #include <immintrin.h>
@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "kernels/attend16/attend16.h"
+#include "kernels/simd/load_row.h"
 
 namespace shadowattn {
 
@@ -42,10 +43,19 @@ inline __m512i magnitude_bits(__m512 v) {
   return _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7FFFFFFF));
 }
 
+/// 32 neighbouring elements; the upper half is zero beyond the end of a row.
+struct ElementPair {
+  __m512 low;
+  __m512 high;
+};
+
 struct FloatElements {
-  static constexpr int64_t kBytes = 4;
+  static constexpr ElementType kType = ElementType::kF32;
   static __m512 load(const char* row, int64_t d) {
     return _mm512_loadu_ps(reinterpret_cast<const float*>(row) + d);
+  }
+  static ElementPair load_pair(const char* row, int64_t d, bool half) {
+    return {load(row, d), half ? _mm512_setzero_ps() : load(row, d + 16)};
   }
   static float absmax(const char* row, int64_t dim) {
     __m512i largest = _mm512_setzero_si512();
@@ -60,29 +70,66 @@ struct FloatElements {
 };
 
 struct HalfElements {
-  static constexpr int64_t kBytes = 2;
+  static constexpr ElementType kType = ElementType::kF16;
   static __m512 load(const char* row, int64_t d) {
-    return _mm512_cvtph_ps(
-        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + d * kBytes)));
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + d * 2)));
+  }
+  static ElementPair load_pair(const char* row, int64_t d, bool half) {
+    return {load(row, d), half ? _mm512_setzero_ps() : load(row, d + 16)};
   }
   static float absmax(const char* row, int64_t dim) {
     const __m512i magnitude = _mm512_set1_epi16(0x7FFF);
     __m512i largest = _mm512_setzero_si512();
     for (int64_t d = 0; d + 32 <= dim; d += 32) {
-      const __m512i x = _mm512_loadu_si512(row + d * kBytes);
+      const __m512i x = _mm512_loadu_si512(row + d * 2);
       largest = _mm512_max_epu16(largest, _mm512_and_si512(x, magnitude));
     }
     __m256i half = _mm256_max_epu16(_mm512_castsi512_si256(largest),
                                     _mm512_extracti64x4_epi64(largest, 1));
     if (dim % 32 != 0) {
       const __m256i x =
-          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + (dim - 16) * kBytes));
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + (dim - 16) * 2));
       half = _mm256_max_epu16(half, _mm256_and_si256(x, _mm512_castsi512_si256(magnitude)));
     }
     const __m128i eight =
         _mm_max_epu16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
     const __m128i smallest = _mm_minpos_epu16(_mm_xor_si128(eight, _mm_set1_epi16(-1)));
     return _mm_cvtss_f32(_mm_cvtph_ps(_mm_xor_si128(smallest, _mm_set1_epi16(-1))));
+  }
+};
+
+struct Q8Elements {
+  static constexpr ElementType kType = ElementType::kQ8_0;
+
+  /// A whole block: rows have no halves.
+  static ElementPair load_pair(const char* row, int64_t d, bool /*half*/) {
+    const char* block = row + d / kQ8BlockElements * kQ8BlockBytes;
+    const __m512 factor = scale(block);
+    return {_mm512_mul_ps(factor, quants(block, 0)), _mm512_mul_ps(factor, quants(block, 16))};
+  }
+  /// The largest |d| · |q|; infinite or NaN when a scale is.
+  static float absmax(const char* row, int64_t dim) {
+    __m512i largest = _mm512_setzero_si512();
+    for (int64_t d = 0; d < dim; d += kQ8BlockElements) {
+      const ElementPair x = load_pair(row, d, false);
+      largest = _mm512_max_epi32(largest, magnitude_bits(x.low));
+      largest = _mm512_max_epi32(largest, magnitude_bits(x.high));
+    }
+    const int bits = _mm512_reduce_max_epi32(largest);
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+  }
+
+ private:
+  static __m512 scale(const char* block) {
+    uint16_t half;
+    std::memcpy(&half, block, sizeof half);
+    return _mm512_cvtph_ps(_mm256_set1_epi16(static_cast<int16_t>(half)));
+  }
+  static __m512 quants(const char* block, int64_t first) {
+    const auto* q = reinterpret_cast<const __m128i*>(block + sizeof(uint16_t) + first);
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(q)));
   }
 };
 
@@ -139,13 +186,11 @@ void load_pairs(const PackRows& rows, int64_t first, int64_t count, int64_t d, i
       continue;
     }
     const char* row = rows.row(first + j);
-    if (d == 0) rows.prefetch(first + j, dim * Elements::kBytes);
+    if (d == 0) rows.prefetch(first + j, row_bytes(Elements::kType, dim));
     const __m512 scale = _mm512_set1_ps(inverse[j]);
-    const __m512i a = _mm512_cvtps_epi32(_mm512_mul_ps(Elements::load(row, d), scale));
-    const __m512i b =
-        half ? _mm512_setzero_si512()
-             : _mm512_cvtps_epi32(_mm512_mul_ps(Elements::load(row, d + 16), scale));
-    words[j] = _mm512_packs_epi32(a, b);
+    const ElementPair x = Elements::load_pair(row, d, half);
+    words[j] = _mm512_packs_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(x.low, scale)),
+                                  _mm512_cvtps_epi32(_mm512_mul_ps(x.high, scale)));
   }
 }
 
@@ -219,16 +264,21 @@ inline __m512i pair_words(__m512 a, __m512 b) {
 
 template <typename Elements>
 void pack_values16(const PackRows& rows, int64_t dim, int32_t* packed) {
+  const int64_t bytes = row_bytes(Elements::kType, dim);
   int64_t j = 0;
   for (; j < rows.count; j += 2, packed += dim) {
     const char* a = rows.row(j);
     const bool pair = j + 1 < rows.count;
     const char* b = pair ? rows.row(j + 1) : a;
-    rows.prefetch(j, dim * Elements::kBytes);
-    rows.prefetch(j + 1, dim * Elements::kBytes);
-    for (int64_t d = 0; d < dim; d += 16) {
-      const __m512 y = pair ? Elements::load(b, d) : _mm512_setzero_ps();
-      _mm512_storeu_si512(packed + d, pair_words(Elements::load(a, d), y));
+    rows.prefetch(j, bytes);
+    rows.prefetch(j + 1, bytes);
+    for (int64_t d = 0; d < dim; d += 32) {
+      const bool half = d + 16 >= dim;
+      const ElementPair x = Elements::load_pair(a, d, half);
+      ElementPair y = Elements::load_pair(b, d, half);
+      if (!pair) y = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+      _mm512_storeu_si512(packed + d, pair_words(x.low, y.low));
+      if (!half) _mm512_storeu_si512(packed + d + 16, pair_words(x.high, y.high));
     }
   }
   for (; j < kAttendBlock; j += 2, packed += dim) {

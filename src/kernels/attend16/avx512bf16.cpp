@@ -199,15 +199,29 @@ bool attend16_pack_query_avx512bf16(const float* q, int64_t dim, float factor, i
 bool attend16_pack_keys_avx512bf16(const RowSource& source, const int32_t* index, int64_t first,
                                    int64_t count, int64_t dim, int32_t* packed, float* step) {
   const PackRows rows{source, index, first, count};
-  return source.type == ElementType::kF16 ? pack_keys16<HalfElements>(rows, dim, packed, step)
-                                          : pack_keys16<FloatElements>(rows, dim, packed, step);
+  switch (source.type) {
+    case ElementType::kQ8_0:
+      return pack_keys16<Q8Elements>(rows, dim, packed, step);
+    case ElementType::kF16:
+      return pack_keys16<HalfElements>(rows, dim, packed, step);
+    case ElementType::kF32:
+      break;
+  }
+  return pack_keys16<FloatElements>(rows, dim, packed, step);
 }
 
 void attend16_pack_values_avx512bf16(const RowSource& source, const int32_t* index, int64_t first,
                                      int64_t count, int64_t dim, int32_t* packed) {
   const PackRows rows{source, index, first, count};
-  source.type == ElementType::kF16 ? pack_values16<HalfElements>(rows, dim, packed)
-                                   : pack_values16<FloatElements>(rows, dim, packed);
+  switch (source.type) {
+    case ElementType::kQ8_0:
+      return pack_values16<Q8Elements>(rows, dim, packed);
+    case ElementType::kF16:
+      return pack_values16<HalfElements>(rows, dim, packed);
+    case ElementType::kF32:
+      break;
+  }
+  return pack_values16<FloatElements>(rows, dim, packed);
 }
 
 void attend16_block_avx512bf16(const Attend16Block& b) {

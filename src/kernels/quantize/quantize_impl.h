@@ -6,19 +6,23 @@
 
 namespace shadowattn {
 
-template <typename Simd, typename Element>
+template <typename Simd, ElementType kType>
 bool quantize_rows(const void* src, int64_t stride, int64_t rows, int64_t dim, int8_t* q,
                    float* scale) {
   using Vec = typename Simd::Vec;
+  using Block = ElementBlock<Simd, kType>;
   bool finite = true;
   for (int64_t r = 0; r < rows; ++r, q += dim) {
-    const auto* x = reinterpret_cast<const Element*>(static_cast<const char*>(src) + r * stride);
+    const char* x = static_cast<const char*>(src) + r * stride;
     Vec largest = Simd::zero();
     bool row_finite = true;
-    for (int64_t d = 0; d < dim; d += Simd::kLanes) {
-      const Vec v = load_elements<Simd>(x + d);
-      row_finite = row_finite && !Simd::any_nonfinite(v);
-      largest = Simd::max(largest, Simd::max(v, Simd::sub(Simd::zero(), v)));
+    for (int64_t d = 0; d < dim; d += Block::kElements) {
+      const Block block(x, d);
+      for (int i = 0; i < Block::kVecs; ++i) {
+        const Vec v = block.vec(i);
+        row_finite = row_finite && !Simd::any_nonfinite(v);
+        largest = Simd::max(largest, Simd::max(v, Simd::sub(Simd::zero(), v)));
+      }
     }
     float lanes[Simd::kLanes];
     Simd::store(lanes, largest);
@@ -33,8 +37,11 @@ bool quantize_rows(const void* src, int64_t stride, int64_t rows, int64_t dim, i
       continue;
     }
     const Vec inverse = Simd::set1(127.0F / absmax);
-    for (int64_t d = 0; d < dim; d += Simd::kLanes) {
-      Simd::store_int8(q + d, Simd::mul(load_elements<Simd>(x + d), inverse));
+    for (int64_t d = 0; d < dim; d += Block::kElements) {
+      const Block block(x, d);
+      for (int i = 0; i < Block::kVecs; ++i) {
+        Simd::store_int8(q + d + i * Simd::kLanes, Simd::mul(block.vec(i), inverse));
+      }
     }
   }
   return finite;

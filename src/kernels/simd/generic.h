@@ -31,6 +31,13 @@ struct Generic {
     for (int i = 0; i < kLanes; ++i) v[i] = half_to_float(p[i]);
     return v;
   }
+  /// The f16 at p in every lane.
+  static Vec set1_half(const uint16_t* p) { return set1(half_to_float(*p)); }
+  static Vec load_int8(const int8_t* p) {
+    Vec v;
+    for (int i = 0; i < kLanes; ++i) v[i] = static_cast<float>(p[i]);
+    return v;
+  }
   static Vec add(Vec a, Vec b) { return a + b; }
   static Vec sub(Vec a, Vec b) { return a - b; }
   static Vec mul(Vec a, Vec b) { return a * b; }
