@@ -1,6 +1,7 @@
 #include "attend/attend_lists16.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "attend/row_state.h"
@@ -84,7 +85,7 @@ void ListAttender16::find_ranges(const Visibility& visibility, const ListRows& r
   }
 }
 
-void ListAttender16::fill_bias(const Visibility& visibility, const ListRows& rows,
+bool ListAttender16::fill_bias(const Visibility& visibility, const ListRows& rows,
                                const TokenList& run) {
   for (int64_t i = 0; i < rows.count(); ++i) {
     const int64_t head = rows.head(i);
@@ -99,12 +100,16 @@ void ListAttender16::fill_bias(const Visibility& visibility, const ListRows& row
       std::copy_n(bias - kAttendBlock, kAttendBlock, bias);
     } else {
       for (int64_t j = 0; j < run.count; ++j) {
-        bias[j] = visibility.bias(head, row, run.key(j)) * kLog2E;
+        const float natural = visibility.bias(head, row, run.key(j));
+        bias[j] = natural * kLog2E;
+        // The lowest float is not hidden; in log2 units it would be.
+        if (std::isinf(bias[j]) != std::isinf(natural)) return false;
       }
       std::fill(bias + run.count, bias + kAttendBlock, kMinusInfinity);
     }
     pairs_ += kAttendBlock - std::count(bias, bias + kAttendBlock, kMinusInfinity);
   }
+  return true;
 }
 
 void ListAttender16::finish(const AttentionCall& call, const ListRows& rows, float* states) {
@@ -151,7 +156,7 @@ bool ListAttender16::attend(const AttentionCall& call, const Visibility& visibil
                             call.value.dim, value_.data())) {
       return false;
     }
-    if (masked_) fill_bias(visibility, rows, run);
+    if (masked_ && !fill_bias(visibility, rows, run)) return false;
     block.bias = masked_ ? bias_.data() : nullptr;
     block.keys = run.count;
     block.position = first;

@@ -30,7 +30,8 @@ class ListAttender16 {
   bool start(const AttentionCall& call, const ListRows& rows, const Attend16Kernel& kernel);
   /// The positions in the list that each row sees; and whether some need the mask looked at.
   void find_ranges(const Visibility& visibility, const ListRows& rows, const TokenList& list);
-  void fill_bias(const Visibility& visibility, const ListRows& rows, const TokenList& run);
+  /// False when a finite bias is infinite in log2 units.
+  bool fill_bias(const Visibility& visibility, const ListRows& rows, const TokenList& run);
   void finish(const AttentionCall& call, const ListRows& rows, float* states);
 
   bool masked_ = false;  // some rows are not plain: their bias is read block by block
