@@ -245,12 +245,12 @@ struct Variant {
   }
 
   /// Of a dense call.
-  Arithmetic of_dense(const Problem& p) const {
-    const int64_t group = p.shape.heads / p.shape.kv_heads;
+  Arithmetic of_dense(const Shape& s) const {
+    const int64_t group = s.heads / s.kv_heads;
     const int64_t target = fast ? kWideTileTarget : kTileTarget;
-    const auto tiles = dense_tiles(p.shape.rows, std::max<int64_t>(1, target / group));
-    Arithmetic arithmetic = of_lists(p.shape.rows * group);
-    arithmetic.parts = dense_parts(std::ssize(tiles) * p.shape.kv_heads, p.shape.keys);
+    const auto tiles = dense_tiles(s.rows, std::max<int64_t>(1, target / group));
+    Arithmetic arithmetic = of_lists(s.rows * group);
+    arithmetic.parts = dense_parts(std::ssize(tiles) * s.kv_heads, s.keys);
     return arithmetic;
   }
 
