@@ -493,6 +493,27 @@ TEST_P(Attend16Test, ARowDoesNotDependOnItsNeighbours) {
   }
 }
 
+TEST_P(Attend16Test, RangesEndWhereTheySay) {
+  // At the edges of blocks, where whole groups of rows change from one path to another.
+  const Attend16Kernel& kernel = GetParam();
+  SHADOWATTN_SKIP_UNLESS_RUNS_HERE(kernel);
+  Problem p({"", 6, 192, 16, 16});
+  for (const int32_t begin : {0, 1, 63, 64, 65, 127, 128}) {
+    for (const int32_t end : {0, 1, 63, 64, 65, 127, 128, 129, 191, 192}) {
+      for (const int32_t slant : {0, 1}) {  // all rows alike, or causal
+        Feed feed;
+        std::vector<int32_t> ends;
+        for (int32_t r = 0; r < 6; ++r) ends.push_back(std::max(begin, end + slant * (r - 3)));
+        test::set_ranges(p, feed, std::vector<int32_t>(6, begin), ends);
+        feed.with_bias = false;
+        const State16 by_range = run16(kernel, p, feed);
+        expect_reference16(p, by_range, feed);
+        ASSERT_EQ(run16(kernel, p).out, by_range.out) << begin << " " << end;  // by bias
+      }
+    }
+  }
+}
+
 TEST_P(Attend16Test, RowsThatSeeNothingStayAsTheyWere) {
   const Attend16Kernel& kernel = GetParam();
   SHADOWATTN_SKIP_UNLESS_RUNS_HERE(kernel);

@@ -175,6 +175,41 @@ TEST_P(EnginePartsInputTest, NanShowsWhateverElseIsInItsPart) {
   }
 }
 
+TEST_P(EnginePartsInputTest, PartsWeighWhatTheirLogitsSay) {
+  // Within a part all logits are equal, so weights are one in any arithmetic, and values are ±1:
+  // only how parts and sinks are weighed is left to be wrong.
+  for (const double a : {-3.0, 0.0, 2.0, 40.0}) {
+    for (const double difference : {0.0, 0.5, 3.0, -8.0}) {
+      for (const bool sinks : {false, true}) {
+        Problem p({4, 1, 1, 2048, 16, 16});
+        ASSERT_EQ(GetParam().of_dense(p.shape).parts, 2);
+        const double b = a - difference;
+        p.call.scale = 1.0F;
+        p.query.for_each([](int64_t, int64_t, int64_t d) { return d == 0 ? 1.0 : 0.0; });
+        p.key.for_each([&](int64_t, int64_t j, int64_t d) {
+          return d > 0 ? 0.0 : j < 1024 ? a : b;
+        });
+        p.value.for_each([](int64_t, int64_t j, int64_t) { return j < 1024 ? 1.0 : -1.0; });
+        const auto sink = static_cast<float>(a + 1.5);
+        if (sinks) p.set_sinks({sink, sink, sink, sink});
+        Engine engine = make_engine(GetParam().with({.mode = Mode::kDense}));
+        attend(engine, p);
+        const double other = std::exp(b - a);
+        const double extra = sinks ? std::exp(1.5) / 1024.0 : 0.0;
+        const double expected = (1.0 - other) / (1.0 + other + extra);
+        // Ten roundings of each logit (six in it, two in its unit, two on the way back), std::exp
+        // and the combination; a difference of logits moves the output by at most half of itself.
+        const double error =
+            10 * test::kUnit * (std::fabs(a) + std::fabs(b) + (sinks ? std::fabs(a) : 0.0)) +
+            test::kUnit * (std::fabs(difference) + 1.5) + 30 * test::kUnit;
+        for (int64_t h = 0; h < 4; ++h) {
+          ASSERT_NEAR(test::element(p.call.output, h, 0, 5), expected, error) << a << " " << b;
+        }
+      }
+    }
+  }
+}
+
 TEST_P(EnginePartsInputTest, WhatSixteenBitsCannotHoldMakesItsPartF32) {
   Problem p({8, 2, 1, 3000, 32, 32});
   p.value.set(0, 2900, 3, 0x1p101);
