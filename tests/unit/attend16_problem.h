@@ -1,6 +1,7 @@
 // Drives the attend16 kernels over an AttendProblem, as src/attend does.
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -10,6 +11,13 @@
 #include "kernels/attend16/attend16.h"
 
 namespace shadowattn::test {
+
+/// Round to nearest, ties to even; subnormal numbers become zero.
+inline uint16_t reference_bf16(float x) {
+  const auto bits = std::bit_cast<uint32_t>(x);
+  if ((bits & 0x7F800000U) == 0) return static_cast<uint16_t>((bits & 0x80000000U) >> 16);
+  return static_cast<uint16_t>((bits + 0x7FFFU + ((bits >> 16) & 1U)) >> 16);
+}
 
 /// How the keys of a problem are handed to a kernel.
 struct Feed {
