@@ -1,6 +1,7 @@
 #include "attend/attend_lists16.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "attend/row_state.h"
@@ -96,7 +97,7 @@ void ListAttender16::find_ranges(const Visibility& visibility, const Group& grou
   }
 }
 
-void ListAttender16::fill_bias(const Visibility& visibility, const Group& group,
+bool ListAttender16::fill_bias(const Visibility& visibility, const Group& group,
                                const TokenList& run) {
   const ListRows& rows = group.rows;
   for (int64_t i = 0; i < rows.count(); ++i) {
@@ -111,12 +112,16 @@ void ListAttender16::fill_bias(const Visibility& visibility, const Group& group,
       std::copy_n(bias - kAttendBlock, kAttendBlock, bias);
     } else {
       for (int64_t j = 0; j < run.count; ++j) {
-        bias[j] = visibility.bias(head, row, run.key(j)) * kLog2E;
+        const float natural = visibility.bias(head, row, run.key(j));
+        bias[j] = natural * kLog2E;
+        // The lowest float is not hidden; in log2 units it would be.
+        if (std::isinf(bias[j]) != std::isinf(natural)) return false;
       }
       std::fill(bias + run.count, bias + kAttendBlock, kMinusInfinity);
     }
     pairs_ += kAttendBlock - std::count(bias, bias + kAttendBlock, kMinusInfinity);
   }
+  return true;
 }
 
 bool ListAttender16::attend_block(const AttentionCall& call, const Visibility& visibility,
@@ -128,7 +133,7 @@ bool ListAttender16::attend_block(const AttentionCall& call, const Visibility& v
   }
   kernel.pack_values(source(call.value, group.kv_head), run.keys, run.first, run.count,
                      call.value.dim, value_.data());
-  if (masked_) fill_bias(visibility, group, run);
+  if (masked_ && !fill_bias(visibility, group, run)) return false;
   Attend16Block block;
   block.query = query_.data() + group.first * call.key.dim;
   block.query_step = query_step_.data() + group.first;

@@ -41,7 +41,8 @@ class ListAttender16 {
   bool start(const AttentionCall& call, const Group& group, const Attend16Kernel& kernel);
   /// The positions in the list that each row sees; and whether some need the mask looked at.
   void find_ranges(const Visibility& visibility, const Group& group, const TokenList& list);
-  void fill_bias(const Visibility& visibility, const Group& group, const TokenList& run);
+  /// False when a finite bias is infinite in log2 units.
+  bool fill_bias(const Visibility& visibility, const Group& group, const TokenList& run);
   bool attend_block(const AttentionCall& call, const Visibility& visibility, const Group& group,
                     const TokenList& run, int64_t position, const Attend16Kernel& kernel);
   void finish(const AttentionCall& call, const Group& group, float* states);

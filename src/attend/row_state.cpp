@@ -9,10 +9,13 @@ namespace {
 
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
+/// Whether the row saw no key there. Keys whose logits are all NaN leave no maximum, but a sum.
+bool saw_nothing(const float* state) { return state[0] == kMinusInfinity && state[1] == 0.0F; }
+
 /// a becomes the state over the keys of both; each is max, sum, out.
 void combine(float* a, const float* b, int64_t value_dim) {
-  if (b[0] == kMinusInfinity) return;  // saw nothing
-  if (a[0] == kMinusInfinity) {
+  if (saw_nothing(b)) return;
+  if (saw_nothing(a)) {
     std::copy_n(b, state_floats(value_dim), a);
     return;
   }

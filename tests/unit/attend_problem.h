@@ -31,6 +31,38 @@ struct AttendCase {
   Layout layout = Layout::kDense;
 };
 
+/// Every remainder of every loop, all layouts, ordinary and nasty contents.
+inline std::vector<AttendCase> attend_cases() {
+  constexpr ElementType kF16 = ElementType::kF16;
+  return {
+      {"1row_1key", 1, 1, 16, 16},
+      {"8rows_7keys", 8, 7, 32, 48},
+      {"16rows_64keys", 16, 64, 64, 64},
+      {"33rows_65keys", 33, 65, 80, 112},
+      {"56rows_300keys", 56, 300, 64, 64},
+      {"100rows_130keys", 100, 130, 128, 256},
+      {"5rows_dim256", 5, 50, 256, 16},
+      {"hidden_keys", 17, 200, 64, 80, Bias::kHalfHidden},
+      {"biased_keys", 24, 130, 48, 64, Bias::kRandom},
+      {"rows_that_see_nothing", 20, 90, 32, 32, Bias::kSomeRowsHidden},
+      {"softcap", 9, 100, 64, 64, Bias::kNone, 30.0F},
+      {"softcap_hidden_peaky", 9, 100, 64, 64, Bias::kHalfHidden, 5.0F, Content::kPeaky},
+      {"peaky", 12, 333, 64, 96, Bias::kNone, 0.0F, Content::kPeaky},
+      {"outliers", 12, 99, 96, 64, Bias::kNone, 0.0F, Content::kOutliers},
+      {"f16_dense", 10, 129, 64, 64, Bias::kNone, 0.0F, Content::kNormal, kF16},
+      {"f16_rows_first", 10, 70, 48, 32, Bias::kRandom, 0.0F, Content::kPeaky, kF16,
+       Layout::kRowsFirst},
+      {"f16_misaligned", 3, 70, 48, 32, Bias::kNone, 0.0F, Content::kPeaky, kF16,
+       Layout::kMisaligned},
+      {"gaps", 6, 70, 48, 32, Bias::kNone, 0.0F, Content::kNormal, ElementType::kF32,
+       Layout::kGaps},
+      {"misaligned", 6, 70, 48, 32, Bias::kNone, 0.0F, Content::kNormal, ElementType::kF32,
+       Layout::kMisaligned},
+      {"reversed", 6, 70, 48, 32, Bias::kNone, 0.0F, Content::kNormal, ElementType::kF32,
+       Layout::kReversed},
+  };
+}
+
 /// One head, its mask as a tensor, and the kernel's own state; head 1 of two is the one that is
 /// used, so that a wrong stride shows.
 struct AttendProblem {
@@ -172,11 +204,14 @@ inline Output run_rows(const AttendKernel& kernel, const AttendProblem& p, int64
   return out;
 }
 
-/// NaN where the reference has NaN, and within ReferenceRow's tolerance elsewhere.
-inline void expect_reference(const AttendProblem& p, const Output& got) {
+/// NaN where the reference has NaN, and within ReferenceRow's tolerance elsewhere. `keep`: which
+/// keys were given to the kernel; null: all.
+inline void expect_reference(const AttendProblem& p, const Output& got,
+                             const Arithmetic& arithmetic = {},
+                             const ReferenceRow::Filter& keep = {}) {
   const AttentionCall& call = p.call;
   for (int64_t r = 0; r < call.query.rows; ++r) {
-    const ReferenceRow reference(call, AttendProblem::kHead, r);
+    const ReferenceRow reference(call, AttendProblem::kHead, r, keep, arithmetic);
     for (int64_t d = 0; d < call.value.dim; ++d) {
       const float value = got[static_cast<size_t>(r * call.value.dim + d)];
       if (reference.keys() == 0) {

@@ -19,37 +19,6 @@ using test::run_rows;
 using test::run_tiles;
 using test::Tensor;
 
-std::vector<AttendCase> attend_cases() {
-  constexpr ElementType kF16 = ElementType::kF16;
-  return {
-      {"1row_1key", 1, 1, 16, 16},
-      {"8rows_7keys", 8, 7, 32, 48},
-      {"16rows_64keys", 16, 64, 64, 64},
-      {"33rows_65keys", 33, 65, 80, 112},
-      {"56rows_300keys", 56, 300, 64, 64},
-      {"100rows_130keys", 100, 130, 128, 256},
-      {"5rows_dim256", 5, 50, 256, 16},
-      {"hidden_keys", 17, 200, 64, 80, Bias::kHalfHidden},
-      {"biased_keys", 24, 130, 48, 64, Bias::kRandom},
-      {"rows_that_see_nothing", 20, 90, 32, 32, Bias::kSomeRowsHidden},
-      {"softcap", 9, 100, 64, 64, Bias::kNone, 30.0F},
-      {"softcap_hidden_peaky", 9, 100, 64, 64, Bias::kHalfHidden, 5.0F, Content::kPeaky},
-      {"peaky", 12, 333, 64, 96, Bias::kNone, 0.0F, Content::kPeaky},
-      {"outliers", 12, 99, 96, 64, Bias::kNone, 0.0F, Content::kOutliers},
-      {"f16_dense", 10, 129, 64, 64, Bias::kNone, 0.0F, Content::kNormal, kF16},
-      {"f16_rows_first", 10, 70, 48, 32, Bias::kRandom, 0.0F, Content::kPeaky, kF16,
-       Layout::kRowsFirst},
-      {"f16_misaligned", 3, 70, 48, 32, Bias::kNone, 0.0F, Content::kPeaky, kF16,
-       Layout::kMisaligned},
-      {"gaps", 6, 70, 48, 32, Bias::kNone, 0.0F, Content::kNormal, ElementType::kF32,
-       Layout::kGaps},
-      {"misaligned", 6, 70, 48, 32, Bias::kNone, 0.0F, Content::kNormal, ElementType::kF32,
-       Layout::kMisaligned},
-      {"reversed", 6, 70, 48, 32, Bias::kNone, 0.0F, Content::kNormal, ElementType::kF32,
-       Layout::kReversed},
-  };
-}
-
 class AttendCaseTest : public testing::TestWithParam<test::KernelParam<AttendKernel, AttendCase>> {
 };
 
@@ -58,7 +27,7 @@ TEST_P(AttendCaseTest, TilesMatchReference) {
   SHADOWATTN_SKIP_UNLESS_RUNS_HERE(kernel);
   const Problem p(GetParam().data);
   for (const int64_t step : {kAttendBlock, int64_t{13}, int64_t{1}}) {
-    expect_reference(p, run_tiles(kernel, p, step));
+    expect_reference(p, run_tiles(kernel, p, step), {.block = step});
   }
 }
 
@@ -67,12 +36,12 @@ TEST_P(AttendCaseTest, RowsMatchReference) {
   SHADOWATTN_SKIP_UNLESS_RUNS_HERE(kernel);
   const Problem p(GetParam().data);
   for (const int64_t step : {kAttendBlock, int64_t{13}, int64_t{1}}) {
-    expect_reference(p, run_rows(kernel, p, step));
+    expect_reference(p, run_rows(kernel, p, step), {.block = step});
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, AttendCaseTest,
-                         testing::ValuesIn(test::cross(attend_kernels(), attend_cases())),
+                         testing::ValuesIn(test::cross(attend_kernels(), test::attend_cases())),
                          test::param_label<AttendCaseTest::ParamType>);
 
 class AttendTest : public testing::TestWithParam<AttendKernel> {};
@@ -142,8 +111,8 @@ TEST_P(AttendTest, HiddenKeysNeverMatter) {
     ++i;
   }
   for (const int64_t step : {kAttendBlock, int64_t{5}}) {
-    expect_reference(dirty, run_tiles(kernel, dirty, step));
-    expect_reference(dirty, run_rows(kernel, dirty, step));
+    expect_reference(dirty, run_tiles(kernel, dirty, step), {.block = step});
+    expect_reference(dirty, run_rows(kernel, dirty, step), {.block = step});
     // Rows take the same path whatever is hidden: the same bits.
     EXPECT_EQ(run_rows(kernel, dirty, step), run_rows(kernel, clean, step));
   }
@@ -242,8 +211,8 @@ TEST_P(AttendTest, RisingLogitsRescaleEveryBlock) {
     Problem p({"", 4, 200, 16, 32});
     p.query.fill(1.0);
     p.key.for_each([&](int64_t, int64_t j, int64_t) { return slope * double(j) / 4; });
-    expect_reference(p, run_tiles(kernel, p, 16));
-    expect_reference(p, run_rows(kernel, p, 16));
+    expect_reference(p, run_tiles(kernel, p, 16), {.block = 16});
+    expect_reference(p, run_rows(kernel, p, 16), {.block = 16});
   }
 }
 

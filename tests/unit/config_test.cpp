@@ -100,7 +100,7 @@ TEST(ConfigTest, RefusesBadValues) {
                                       "threads=-1",
                                       "threads=1025",
                                       "threads=two",
-                                      "min_rows=0",
+                                      "min_rows=-1",
                                       "sink=-4",
                                       "recent=1e3",
                                       "floor=4294967297",

@@ -4,8 +4,10 @@
 
 #include <set>
 
+#include "engine/shadow_tile.h"
 #include "kernel_param.h"
 #include "kernels/attend/attend.h"
+#include "kernels/attend16/attend16.h"
 #include "kernels/family.h"
 #include "kernels/pilot_dot/pilot_dot.h"
 #include "kernels/quantize/quantize.h"
@@ -28,7 +30,7 @@ TEST(CpuFeaturesTest, SetOperations) {
 TEST(CpuFeaturesTest, Names) {
   EXPECT_EQ(to_string(CpuFeatures()), "none");
   EXPECT_EQ(to_string(CpuFeature::kAvx2 | CpuFeature::kF16c), "avx2 f16c");
-  EXPECT_EQ(to_string(CpuFeatures(~0U)), "avx2 fma f16c avx512 avx512vnni");
+  EXPECT_EQ(to_string(CpuFeatures(~0U)), "avx2 fma f16c avx512 avx512vnni avx512bf16");
 }
 
 TEST(IsaTest, LevelsGrow) {
@@ -104,16 +106,43 @@ TEST(KernelListTest, BestFirstScalarLast) {
   expect_sound_list(attend_kernels());
 }
 
+TEST(KernelListTest, Attend16IsBestFirstAndNeedsSomething) {
+  // There is no portable kernel: where nothing is fast, f32 is.
+  const std::vector<Attend16Kernel>& kernels = attend16_kernels();
+  for (size_t i = 0; i < kernels.size(); ++i) {
+    EXPECT_FALSE(kernels[i].needs == CpuFeatures());
+    const KernelSet chosen = choose_kernels(kernels[i].needs, Precision::kFast);
+    ASSERT_NE(chosen.attend16, nullptr);
+    EXPECT_EQ(chosen.attend16->name, kernels[i].name);
+  }
+}
+
+TEST(KernelListTest, PrecisionDecidesOnAttend16) {
+  for (const IsaLevel& level : isa_levels()) {
+    const KernelSet f32 = choose_kernels(level.features, Precision::kF32);
+    const KernelSet fast = choose_kernels(level.features, Precision::kFast);
+    EXPECT_EQ(f32.attend16, nullptr) << level.name;
+    EXPECT_EQ(fast.attend16 != nullptr, level.name == "avx512bf16") << level.name;
+    EXPECT_EQ(f32.attend.name, fast.attend.name);
+    EXPECT_EQ(f32.pilot_dot.name, fast.pilot_dot.name);
+    EXPECT_EQ(f32.quantize.name, fast.quantize.name);
+    EXPECT_EQ(f32.select.name, fast.select.name);
+  }
+}
+
 TEST(KernelListTest, ListsEveryKernelOfEveryFamily) {
   const std::vector<KernelInfo> kernels = list_kernels();
   EXPECT_EQ(kernels.size(), quantize_kernels().size() + pilot_dot_kernels().size() +
-                                select_kernels().size() + attend_kernels().size());
+                                select_kernels().size() + attend_kernels().size() +
+                                attend16_kernels().size());
   std::set<std::string_view> families;
   for (const KernelInfo& kernel : kernels) {
     EXPECT_FALSE(kernel.name.empty());
     families.insert(kernel.family);
   }
-  EXPECT_EQ(families, (std::set<std::string_view>{"quantize", "pilot_dot", "select", "attend"}));
+  std::set<std::string_view> expected = {"quantize", "pilot_dot", "select", "attend"};
+  if (!attend16_kernels().empty()) expected.insert("attend16");
+  EXPECT_EQ(families, expected);
 }
 
 TEST(KernelListTest, EveryIsaLevelFindsItsKernels) {
@@ -136,6 +165,7 @@ TEST(KernelListTest, EveryIsaLevelFindsItsKernels) {
   EXPECT_EQ(used("avx2"), (Names{"avx2", "avx2", "avx2", "avx2"}));
   EXPECT_EQ(used("avx512"), (Names{"avx512", "avx2", "avx512", "avx512"}));
   EXPECT_EQ(used("avx512vnni"), (Names{"avx512", "avx512vnni", "avx512", "avx512"}));
+  EXPECT_EQ(used("avx512bf16"), (Names{"avx512", "avx512vnni", "avx512", "avx512"}));
 #endif
 }
 
@@ -150,6 +180,9 @@ TEST(KernelListTest, ListedNeedsCoverWhatTheCompilerMayUse) {
     }
     if (kernel.name.substr(0, 6) == "avx512") {
       EXPECT_TRUE(kernel.needs.covers(avx2 | CpuFeature::kAvx512)) << kernel.family;
+    }
+    if (kernel.name == "avx512bf16") {
+      EXPECT_TRUE(kernel.needs.covers(CpuFeature::kAvx512Vnni | CpuFeature::kAvx512Bf16));
     }
   }
 #endif

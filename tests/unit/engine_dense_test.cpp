@@ -14,6 +14,7 @@ using test::Layout;
 using test::make_engine;
 using test::Problem;
 using test::Shape;
+using test::Variant;
 
 constexpr ElementType kF16 = ElementType::kF16;
 constexpr ElementType kF32 = ElementType::kF32;
@@ -150,28 +151,46 @@ std::vector<DenseCase> mask_cases() {
          p.set_causal(-5);
          p.set_sinks({-3.0F, 1e30F, -1e30F, -std::numeric_limits<float>::infinity()});
        }},
+      {"lowest_float_hides_nothing", shape,
+       [](Problem& p) {
+         // The same logit everywhere, whatever base it is turned into: plain means.
+         p.set_mask(
+             [](int64_t, int64_t i, int64_t) {
+               return i % 2 == 0 ? 0.0 : -double{std::numeric_limits<float>::max()};
+             },
+             1, kF32);
+         p.value.fill(0.75);
+       }},
       {"scale_zero", shape, [](Problem& p) { p.call.scale = 0.0F; }},
+      {"scale_enormous",
+       {4, 2, 17, 150, 32, 48},
+       [](Problem& p) {
+         causal(p);
+         p.call.scale = 3e38F;
+         p.query.fill_random(1, Content::kNormal, 1e-20);
+         p.key.fill_random(2, Content::kNormal, 1e-18);
+       }},
       {"scale_negative", shape, [](Problem& p) { p.call.scale = -0.3F; }},
       {"peaky", peaky, causal},
       {"outliers", outliers, causal},
   };
 }
 
-using Param = test::KernelParam<IsaLevel, DenseCase>;
+using Param = test::KernelParam<Variant, DenseCase>;
 
 std::vector<Param> params(const std::vector<DenseCase>& cases) {
-  return test::cross(test::levels_here(), cases);
+  return test::cross(test::variants_here(), cases);
 }
 
 class EngineDenseTest : public testing::TestWithParam<Param> {};
 
 TEST_P(EngineDenseTest, MatchesReference) {
-  const IsaLevel& level = GetParam().kernel;
+  const Variant& variant = GetParam().kernel;
   Problem p(GetParam().data.shape);
   GetParam().data.prepare(p);
-  Engine engine = make_engine({.mode = Mode::kDense, .threads = 2, .isa = std::string(level.name)});
+  Engine engine = make_engine(variant.with({.mode = Mode::kDense, .threads = 2}));
   const CallReport report = attend(engine, p);
-  expect_reference(p);
+  expect_reference(p, variant.of_dense(p.shape));
   EXPECT_EQ(report.dense_reason, DenseReason::kRequested);
   EXPECT_EQ(report.rows, p.shape.rows);
   EXPECT_EQ(report.heads, p.shape.heads);
@@ -183,19 +202,18 @@ TEST_P(EngineDenseTest, MatchesReference) {
 }
 
 TEST_P(EngineDenseTest, ShadowThatKeepsEverythingGivesTheSameBits) {
-  const IsaLevel& level = GetParam().kernel;
+  const Variant& variant = GetParam().kernel;
   Problem p(GetParam().data.shape);
   GetParam().data.prepare(p);
-  Engine dense = make_engine({.mode = Mode::kDense, .isa = std::string(level.name)});
+  Engine dense = make_engine(variant.with({.mode = Mode::kDense}));
   attend(dense, p);
   const std::vector<uint32_t> expected = test::bits(p);
   for (const bool share : {true, false}) {
     for (const bool by_floor : {true, false}) {
-      Engine shadow = make_engine({.keep = by_floor ? 0.01 : 1.0,
-                                   .keep_floor = by_floor ? 1000 : 0,
-                                   .rows_per_list = share ? 8 : 1,
-                                   .share_heads = share,
-                                   .isa = std::string(level.name)});
+      Engine shadow = make_engine(variant.with({.keep = by_floor ? 0.01 : 1.0,
+                                                .keep_floor = by_floor ? 1000 : 0,
+                                                .rows_per_list = share ? 8 : 1,
+                                                .share_heads = share}));
       const CallReport report = attend(shadow, p);
       ASSERT_EQ(test::bits(p), expected);
       EXPECT_EQ(report.dense_reason, DenseReason::kShort);

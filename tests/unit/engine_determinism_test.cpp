@@ -22,19 +22,18 @@ void causal(Problem& p) { p.set_causal(p.shape.keys - p.shape.rows); }
 
 // ------------------------------------------------------------------------------------
 
-class EngineDeterminismTest : public testing::TestWithParam<IsaLevel> {};
+class EngineDeterminismTest : public testing::TestWithParam<test::Variant> {};
 
 TEST_P(EngineDeterminismTest, SameBitsForAnyThreadsAndAgain) {
   for (const Mode mode : {Mode::kDense, Mode::kShadow}) {
     for (const Granularity& g : kGranularities) {
       Problem p({6, 2, 70, 333, 64, 80, kF16, Layout::kRowsFirst, Content::kPeaky});
       causal(p);
-      EngineOptions options = {.mode = mode,
-                               .keep = 0.2,
-                               .keep_floor = 32,
-                               .rows_per_list = g.rows,
-                               .share_heads = g.share,
-                               .isa = std::string(GetParam().name)};
+      EngineOptions options = GetParam().with({.mode = mode,
+                                               .keep = 0.2,
+                                               .keep_floor = 32,
+                                               .rows_per_list = g.rows,
+                                               .share_heads = g.share});
       Engine first = make_engine(options);
       const CallReport expected_report = attend(first, p);
       const std::vector<uint32_t> expected = test::bits(p);
@@ -54,7 +53,7 @@ TEST_P(EngineDeterminismTest, SameBitsForAnyThreadsAndAgain) {
 
 TEST_P(EngineDeterminismTest, EarlierCallsLeaveNoTrace) {
   // Scratch memory is reused: other shapes in between must not matter.
-  EngineOptions options = {.keep = 0.2, .keep_floor = 0, .isa = std::string(GetParam().name)};
+  EngineOptions options = GetParam().with({.keep = 0.2, .keep_floor = 0});
   Problem p({4, 2, 9, 100, 48, 32, kF16});
   causal(p);
   Engine fresh = make_engine(options);
@@ -81,7 +80,7 @@ TEST_P(EngineDeterminismTest, AnyExecutorGivesTheSame) {
       for (int64_t i = count - 1; i >= 0; --i) task(i, static_cast<int>(i % 3));
     }
   };
-  const EngineOptions options = {.keep = 0.2, .keep_floor = 0, .isa = std::string(GetParam().name)};
+  const EngineOptions options = GetParam().with({.keep = 0.2, .keep_floor = 0});
   Problem p({4, 2, 40, 300, 64, 64, kF16});
   causal(p);
   Engine own = make_engine(options);
@@ -93,8 +92,8 @@ TEST_P(EngineDeterminismTest, AnyExecutorGivesTheSame) {
   EXPECT_EQ(test::bits(p), expected);
 }
 
-INSTANTIATE_TEST_SUITE_P(Isa, EngineDeterminismTest, testing::ValuesIn(test::levels_here()),
-                         test::kernel_name<IsaLevel>);
+INSTANTIATE_TEST_SUITE_P(Variants, EngineDeterminismTest, testing::ValuesIn(test::variants_here()),
+                         test::kernel_name<test::Variant>);
 
 }  // namespace
 }  // namespace shadowattn

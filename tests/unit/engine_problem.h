@@ -5,10 +5,14 @@
 
 #include <bit>
 #include <functional>
+#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "attend/attend_lists.h"
+#include "kernels/attend16/attend16.h"
+#include "plan/list_plan.h"
 #include "random_tensor.h"
 #include "reference.h"
 #include "shadowattn/engine.h"
@@ -140,8 +144,9 @@ inline void set_shifted(Problem& p, int64_t hole, int64_t window = int64_t{1} <<
   p.set_cells(cells, rows, window);
 }
 
-/// An engine that must exist.
-inline Engine make_engine(const EngineOptions& options, Executor* executor = nullptr) {
+/// An engine that must exist. Its gate is off: what a call does must not depend on the machine.
+inline Engine make_engine(EngineOptions options, Executor* executor = nullptr) {
+  options.gate = false;
   Result<Engine> engine = Engine::create(options, executor);
   EXPECT_TRUE(engine.ok()) << engine.status().message();
   return std::move(engine).value();
@@ -158,27 +163,32 @@ inline CallReport attend(Engine& engine, Problem& p) {
 /// `keep`: which keys of a row take part, beside those that are hidden.
 using Keep = std::function<bool(int64_t head, int64_t row, int64_t key)>;
 
-/// The output is within the derived tolerance of attention in double precision; NaN where that is.
-inline void expect_reference(const Problem& p, const Keep& keep = {}) {
-  for (int64_t h = 0; h < p.shape.heads; ++h) {
-    for (int64_t i = 0; i < p.shape.rows; ++i) {
-      ReferenceRow::Filter filter;
-      if (keep) filter = [&](int64_t j) { return keep(h, i, j); };
-      const ReferenceRow reference(p.call, h, i, filter);
-      for (int64_t d = 0; d < p.shape.value_dim; ++d) {
-        const float got = element(p.call.output, h, i, d);
-        if (reference.keys() == 0) {
-          ASSERT_EQ(got, 0.0F) << "head " << h << " row " << i << " sees nothing";
-          continue;
-        }
-        const Bounded expected = reference.output(d);
-        ASSERT_EQ(std::isnan(got), std::isnan(expected.value))
-            << "head " << h << " row " << i << " dim " << d;
-        if (std::isnan(got)) continue;
-        ASSERT_NEAR(got, expected.value, expected.tolerance)
-            << "head " << h << " row " << i << " dim " << d;
-      }
+/// One output row is within the derived tolerance of attention in double precision; NaN where that
+/// is.
+inline void expect_reference_row(const Problem& p, int64_t head, int64_t row,
+                                 const Arithmetic& arithmetic, const Keep& keep = {}) {
+  ReferenceRow::Filter filter;
+  if (keep) filter = [&](int64_t j) { return keep(head, row, j); };
+  const ReferenceRow reference(p.call, head, row, filter, arithmetic);
+  for (int64_t d = 0; d < p.shape.value_dim; ++d) {
+    const float got = element(p.call.output, head, row, d);
+    if (reference.keys() == 0) {
+      ASSERT_EQ(got, 0.0F) << "head " << head << " row " << row << " sees nothing";
+      continue;
     }
+    const Bounded expected = reference.output(d);
+    ASSERT_EQ(std::isnan(got), std::isnan(expected.value))
+        << "head " << head << " row " << row << " dim " << d;
+    if (std::isnan(got)) continue;
+    ASSERT_NEAR(got, expected.value, expected.tolerance)
+        << "head " << head << " row " << row << " dim " << d;
+  }
+}
+
+inline void expect_reference(const Problem& p, const Arithmetic& arithmetic,
+                             const Keep& keep = {}) {
+  for (int64_t h = 0; h < p.shape.heads; ++h) {
+    for (int64_t i = 0; i < p.shape.rows; ++i) expect_reference_row(p, h, i, arithmetic, keep);
   }
 }
 
@@ -216,6 +226,38 @@ struct Granularity {
 inline constexpr Granularity kGranularities[] = {
     {"rows1", 1, false}, {"rows1_shared", 1, true}, {"rows4", 4, false}, {"rows8_shared", 8, true}};
 
+/// An ISA level of this machine, and a precision that makes a difference there.
+struct Variant {
+  std::string name;
+  std::string isa;
+  Precision precision = Precision::kFast;
+  bool fast = false;  ///< lists of more than kRowPathLimit rows are computed with 16-bit operands
+
+  EngineOptions with(EngineOptions options) const {
+    options.isa = isa;
+    options.precision = precision;
+    return options;
+  }
+
+  /// Of lists that have at most `rows` rows. Shorter ones are computed in f32, which is within the
+  /// tolerance of the other arithmetic.
+  Arithmetic of_lists(int64_t rows) const {
+    return {.precision = fast && rows > kRowPathLimit ? Precision::kFast : Precision::kF32};
+  }
+
+  /// Of a dense call.
+  Arithmetic of_dense(const Shape& s) const {
+    const int64_t group = s.heads / s.kv_heads;
+    const int64_t target = fast ? kWideTileTarget : kTileTarget;
+    const auto tiles = dense_tiles(s.rows, std::max<int64_t>(1, target / group));
+    Arithmetic arithmetic = of_lists(s.rows * group);
+    arithmetic.parts = dense_parts(std::ssize(tiles) * s.kv_heads, s.keys);
+    return arithmetic;
+  }
+
+  friend void PrintTo(const Variant& variant, std::ostream* out) { *out << variant.name; }
+};
+
 /// The levels that this machine has; cpu_test.cpp shows the others as skipped.
 inline std::vector<IsaLevel> levels_here() {
   std::vector<IsaLevel> levels;
@@ -223,6 +265,22 @@ inline std::vector<IsaLevel> levels_here() {
     if (resolve_isa(level.name).ok()) levels.push_back(level);
   }
   return levels;
+}
+
+/// The default precision at every level, and f32 where that is another.
+inline std::vector<Variant> variants_here() {
+  std::vector<Variant> variants;
+  for (const IsaLevel& level : isa_levels()) {
+    if (!resolve_isa(level.name).ok()) continue;  // cpu_test.cpp shows it as skipped
+    Variant variant = {std::string(level.name), std::string(level.name)};
+    for (const Attend16Kernel& kernel : attend16_kernels()) {
+      variant.fast = variant.fast || level.features.covers(kernel.needs);
+    }
+    variants.push_back(variant);
+    if (!variant.fast) continue;
+    variants.push_back({variant.name + "_f32", variant.isa, Precision::kF32, false});
+  }
+  return variants;
 }
 
 }  // namespace shadowattn::test

@@ -140,7 +140,7 @@ TEST_P(Q8EngineTest, DenseMatchesReference) {
   Engine engine =
       make_engine({.mode = Mode::kDense, .precision = Precision::kF32, .threads = 2, .isa = isa()});
   EXPECT_EQ(attend(engine, twins.q8).dense_reason, DenseReason::kRequested);
-  expect_reference(twins.q8);
+  expect_reference(twins.q8, {});
 }
 
 TEST_P(Q8EngineTest, DenseHasTheBitsOfF32) {

@@ -14,6 +14,7 @@ using test::Layout;
 using test::make_engine;
 using test::Problem;
 using test::Shape;
+using test::Variant;
 
 constexpr ElementType kF16 = ElementType::kF16;
 constexpr ElementType kF32 = ElementType::kF32;
@@ -76,6 +77,7 @@ struct ShadowCase {
   Shape shape;
   void (*prepare)(Problem& p) = [](Problem&) {};
   EngineOptions options = {.keep = 0.2, .keep_floor = 0, .sink = 2, .recent = 5};
+  bool prompt = false;  ///< short rows come first: their tiles may be dense
 };
 
 void causal(Problem& p) { p.set_causal(p.shape.keys - p.shape.rows); }
@@ -91,11 +93,21 @@ std::vector<ShadowCase> shadow_cases() {
       {"causal", shape, causal},
       {"causal_peaky", peaky, causal},
       {"causal_outliers_gaps_f32", outliers, causal},
-      {"whole_prompt", prompt, [](Problem& p) { p.set_causal(0); }},
+      {"whole_prompt",
+       prompt,
+       [](Problem& p) { p.set_causal(0); },
+       {.keep = 0.2, .keep_floor = 0, .sink = 2, .recent = 5},
+       true},
       {"whole_prompt_with_floor",
        prompt,
        [](Problem& p) { p.set_causal(0); },
-       {.keep = 0.1, .keep_floor = 40, .sink = 1, .recent = 3}},
+       {.keep = 0.1, .keep_floor = 40, .sink = 1, .recent = 3},
+       true},
+      {"rows_before_the_keys",
+       {4, 2, 60, 80, 32, 48, kF16},
+       [](Problem& p) { p.set_causal(-5); },
+       {.keep = 0.2, .keep_floor = 0, .sink = 2, .recent = 5},
+       true},
       {"one_row", {7, 1, 1, 500, 64, 64, kF16}, causal},
       {"longer_than_a_block_of_channels", {2, 1, 4, 700, 16, 16, kF16}, causal},
       {"misaligned", {2, 2, 6, 99, 48, 16, kF16, Layout::kMisaligned}, causal},
@@ -187,14 +199,73 @@ std::vector<ShadowCase> shadow_cases() {
   };
 }
 
+/// Row i sees `length` keys; the last row's last is `behind` keys from the end.
+void set_window(Problem& p, int64_t length, int64_t behind) {
+  const int64_t last = p.shape.keys - p.shape.rows - behind;
+  p.set_mask([=](int64_t, int64_t i, int64_t j) {
+    return j <= i + last && j > i + last - length ? 0.0 : -test::kInfinity;
+  });
+}
+
+/// Contexts of more than TileEstimate::kWholeBlocks blocks, whose levels come from a sample.
+std::vector<ShadowCase> long_cases() {
+  Shape peaky = {2, 1, 10, 1700, 16, 16, kF16, Layout::kRowsFirst, Content::kPeaky};
+  return {
+      {"long_no_mask", {2, 1, 9, 1301, 32, 16, kF16}},
+      {"long_causal", {4, 2, 9, 2100, 16, 16, kF16}, causal},
+      {"long_causal_peaky", peaky, causal},
+      // One block more than what is sampled whole, and one block less; odd ends.
+      {"long_65_blocks", {2, 1, 5, 1025, 16, 16}, causal},
+      {"long_64_blocks", {2, 1, 5, 1024, 16, 16}, causal},
+      {"long_window", {2, 1, 20, 1700, 16, 16, kF16}, [](Problem& p) { set_window(p, 1333, 7); }},
+      {"long_context_short_window",
+       {2, 1, 20, 1700, 16, 16, kF16},
+       [](Problem& p) { set_window(p, 90, 301); }},
+      // The heads of a list see different keys: one the end, one the middle, one next to nothing,
+      // which no sample meets, one nothing at all.
+      {"long_plain_ranges_per_head",
+       {4, 1, 9, 1600, 16, 16, kF32},
+       [](Problem& p) {
+         p.set_mask(
+             [](int64_t h, int64_t i, int64_t j) {
+               const int64_t begin[] = {i, 205, 515, 1600};
+               const int64_t end[] = {1500 + i, 1100 + i, 531, 1600};
+               return j >= begin[h] && j < end[h] ? 0.0 : -test::kInfinity;
+             },
+             4);
+       }},
+      {"long_scale_negative", peaky,
+       [](Problem& p) {
+         causal(p);
+         p.call.scale = -p.call.scale;
+       }},
+      {"long_scale_zero", peaky,
+       [](Problem& p) {
+         causal(p);
+         p.call.scale = 0.0F;
+       }},
+      {"long_random_mask",
+       {2, 1, 9, 1301, 16, 16, kF16},
+       [](Problem& p) {
+         test::Random random(5);
+         p.set_mask([&](int64_t, int64_t, int64_t) {
+           return random.chance(0.4) ? -test::kInfinity : 0.0;
+         });
+       }},
+  };
+}
+
 using test::Granularity;
 using test::kGranularities;
 
-using Param = test::KernelParam<IsaLevel, ShadowCase>;
+using Param = test::KernelParam<Variant, ShadowCase>;
 
 std::vector<Param> params() {
+  std::vector<ShadowCase> all = shadow_cases();
+  const std::vector<ShadowCase> more = long_cases();
+  all.insert(all.end(), more.begin(), more.end());
   std::vector<ShadowCase> cases;
-  for (const ShadowCase& c : shadow_cases()) {
+  for (const ShadowCase& c : all) {
     for (const Granularity& g : kGranularities) {
       ShadowCase refined = c;
       refined.label += std::string("_") + g.label;
@@ -203,17 +274,16 @@ std::vector<Param> params() {
       cases.push_back(refined);
     }
   }
-  return test::cross(test::levels_here(), cases);
+  return test::cross(test::variants_here(), cases);
 }
 
 class EngineShadowTest : public testing::TestWithParam<Param> {};
 
 TEST_P(EngineShadowTest, KeepsTheRightKeysAndAttendsToThem) {
-  const IsaLevel& level = GetParam().kernel;
+  const Variant& variant = GetParam().kernel;
   Problem p(GetParam().data.shape);
   GetParam().data.prepare(p);
-  EngineOptions options = GetParam().data.options;
-  options.isa = level.name;
+  EngineOptions options = variant.with(GetParam().data.options);
   options.threads = 2;
   const Kept expected = expected_keys(p, options);
   Engine engine = make_engine(options);
@@ -224,7 +294,13 @@ TEST_P(EngineShadowTest, KeepsTheRightKeysAndAttendsToThem) {
   EXPECT_EQ(report.visible_pairs, test::visible_pairs(p));
   EXPECT_EQ(report.kept_pairs, count(expected));
   EXPECT_GT(report.lists, 0);
-  test::expect_reference(p, [&](int64_t h, int64_t i, int64_t j) {
+  // The first tiles of a prompt may be dense.
+  const int64_t group = p.shape.heads / p.shape.kv_heads;
+  const int64_t list_rows = std::min<int64_t>(p.shape.rows, options.rows_per_list);
+  const bool dense_tiles = GetParam().data.prompt;
+  const int64_t most_rows =
+      dense_tiles ? p.shape.rows * group : list_rows * (options.share_heads ? group : 1);
+  test::expect_reference(p, variant.of_lists(most_rows), [&](int64_t h, int64_t i, int64_t j) {
     return expected[static_cast<size_t>(h)][static_cast<size_t>(i)].count(j) != 0;
   });
 }
@@ -324,17 +400,25 @@ TEST(EngineShadowRules, FindsTheKeyThatAnswers) {
   }
 }
 
-TEST(EngineShadowRules, EveryIsaKeepsTheSame) {
+TEST(EngineShadowRules, EveryVariantKeepsTheSame) {
   for (const Granularity& g : kGranularities) {
-    Problem p({6, 2, 17, 400, 64, 32, kF16, Layout::kRowsFirst, Content::kOutliers});
-    test::set_shifted(p, 111);
-    EngineOptions options = {
-        .keep = 0.15, .keep_floor = 0, .rows_per_list = g.rows, .share_heads = g.share};
-    options.isa = "scalar";
-    const Kept expected = kept_of(p, options);
-    for (const IsaLevel& level : test::levels_here()) {
-      options.isa = level.name;
-      EXPECT_EQ(kept_of(p, options), expected) << level.name << " " << g.label;
+    for (const bool shifted : {true, false}) {  // by the scores of every row, by ranks
+      Problem p({6, 2, 17, 1400, 64, 32, kF16, Layout::kRowsFirst, Content::kOutliers});
+      p.call.scale /= 8;  // so that no weight is too small to be seen
+      if (shifted) {
+        test::set_shifted(p, 111);
+      } else {
+        causal(p);
+      }
+      const EngineOptions options = {
+          .keep = 0.15, .keep_floor = 0, .rows_per_list = g.rows, .share_heads = g.share};
+      EngineOptions scalar = options;
+      scalar.isa = "scalar";
+      const Kept expected = kept_of(p, scalar);
+      for (const Variant& variant : test::variants_here()) {
+        SCOPED_TRACE(variant.name + " " + g.label);
+        expect_equal(kept_of(p, variant.with(options)), expected);
+      }
     }
   }
 }

@@ -32,7 +32,7 @@ struct KernelParam {
   friend void PrintTo(const KernelParam& param, std::ostream* out) { *out << param.label; }
 };
 
-/// All pairs of kernels (or ISA levels) and cases; a case must have a member `label`.
+/// All pairs of kernels (or variants of the engine) and cases; a case must have a member `label`.
 template <typename Kernel, typename Case>
 std::vector<KernelParam<Kernel, Case>> cross(const std::vector<Kernel>& kernels,
                                              const std::vector<Case>& cases) {

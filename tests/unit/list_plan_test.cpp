@@ -139,6 +139,116 @@ TEST(ListPlanTest, NoGroupCrossesASequence) {
   }
 }
 
+TEST(ListPlanTest, RanksAreForListsOfSeveralPlainRows) {
+  const auto ranks = [](const Problem& p, int32_t rows, bool share) {
+    return plan(p, {.keep_floor = 0, .rows_per_list = rows, .share_heads = share}).ranks;
+  };
+  Problem grouped({4, 2, 9, 300, 16, 16});
+  Problem single({2, 2, 9, 300, 16, 16});  // a group is one head
+  for (Problem* p : {&grouped, &single}) p->set_causal(291);
+  EXPECT_TRUE(ranks(grouped, 8, true));
+  EXPECT_TRUE(ranks(grouped, 2, false));
+  EXPECT_TRUE(ranks(grouped, 1, true));
+  EXPECT_FALSE(ranks(grouped, 1, false));
+  EXPECT_TRUE(ranks(single, 2, true));
+  EXPECT_FALSE(ranks(single, 1, true));
+  EXPECT_FALSE(plan(grouped, {.mode = Mode::kDense}).ranks);
+  test::set_interleaved(grouped);  // not plain
+  EXPECT_FALSE(ranks(grouped, 8, true));
+  grouped.set_alibi(291);
+  EXPECT_FALSE(ranks(grouped, 8, true));
+  // One row of one head's mask that is not plain, and all are scored by row.
+  single.set_mask(
+      [](int64_t h, int64_t i, int64_t j) {
+        return j > 291 + i || (h == 1 && i == 4 && j == 5) ? -test::kInfinity : 0.0;
+      },
+      2);
+  EXPECT_FALSE(ranks(single, 8, true));
+  single.set_mask(
+      [](int64_t h, int64_t i, int64_t j) {
+        return j > 291 + i || (h == 1 && i == 4) ? -test::kInfinity
+                                                 : 0.0;  // it sees nothing: plain
+      },
+      2);
+  EXPECT_TRUE(ranks(single, 8, true));
+}
+
+TEST(ListPlanTest, TilesOfScoresAreSmaller) {
+  // Scores of a tile are stored, ranks are not.
+  Problem p({2, 1, 200, 300, 16, 16});
+  p.set_causal(100);
+  const auto longest = [&](int32_t rows, bool share) {
+    int64_t most = 0;
+    const CallPlan result = plan(p, {.keep_floor = 0, .rows_per_list = rows, .share_heads = share});
+    for (const QueryTile& tile : result.tiles) most = std::max(most, tile.rows.count);
+    return most;
+  };
+  EXPECT_EQ(longest(8, true), kTileTarget / 2);
+  EXPECT_EQ(longest(1, false), kScoreTileTarget / 2);
+  EXPECT_EQ(longest(64, true), 64) << "a list is never cut";
+}
+
+TEST(DenseTilesTest, CoverTheRows) {
+  for (const int64_t rows : {0, 1, 63, 64, 65, 1000}) {
+    for (const int64_t length : {1, 7, 64, 2000}) {
+      CallPlan dense;
+      dense.tiles = dense_tiles(rows, length);
+      expect_sound(dense, rows, length);
+      EXPECT_EQ(std::ssize(dense.tiles), (rows + length - 1) / length);
+      for (const QueryTile& tile : dense.tiles) EXPECT_EQ(tile.groups.size(), 1U);
+    }
+  }
+}
+
+TEST(DenseTilesTest, TargetCountsRowsOfAllHeads) {
+  for (const int64_t heads : {1, 7, 64, 100, 300}) {
+    AttentionCall call;
+    call.query.heads = heads;
+    call.query.rows = 1000;
+    call.key.heads = 1;
+    call.key.rows = 50;
+    const std::unique_ptr<Executor> executor = make_thread_pool(1);
+    const Visibility visibility(call, *executor);
+    for (const int64_t target : {kTileTarget, kWideTileTarget}) {
+      const CallPlan result = plan_call({.mode = Mode::kDense}, visibility, heads, target);
+      expect_sound(result, 1000, std::max<int64_t>(1, target / heads));
+      EXPECT_EQ(result.tiles[0].rows.count, std::max<int64_t>(1, target / heads));
+    }
+  }
+}
+
+TEST(DensePartsTest, PartsCoverTheKeys) {
+  for (int64_t tasks = 1; tasks <= 40; ++tasks) {
+    for (int64_t keys = 0; keys < 70000; keys += keys < 5000 ? 1 : 997) {
+      const int64_t parts = dense_parts(tasks, keys);
+      ASSERT_GE(parts, 1);
+      ASSERT_LE(parts, 32);
+      if (parts == 1) continue;
+      const int64_t length = part_length(keys, parts);
+      ASSERT_EQ(length % 64, 0);
+      ASSERT_LT((parts - 1) * length, keys) << "the last part is empty: " << tasks << " " << keys;
+      ASSERT_GE(parts * length, keys) << "keys are left over: " << tasks << " " << keys;
+      ASSERT_GE(length, 1024);
+    }
+  }
+}
+
+TEST(DensePartsTest, OnlyWhereItPays) {
+  EXPECT_EQ(dense_parts(1, 0), 1);
+  EXPECT_EQ(dense_parts(1, 2047), 1);  // two parts would be too short
+  EXPECT_EQ(dense_parts(1, 2048), 2);
+  EXPECT_EQ(dense_parts(15, 2048), 2);
+  EXPECT_EQ(dense_parts(16, 1 << 20), 1);  // enough tasks for all threads
+  EXPECT_EQ(dense_parts(1, 1 << 20), 32);
+  EXPECT_EQ(dense_parts(1, (1 << 30) - 1), 32);
+}
+
+TEST(PartLengthTest, IsAMultipleOf64) {
+  EXPECT_EQ(part_length(2048, 2), 1024);
+  EXPECT_EQ(part_length(2049, 2), 1088);
+  EXPECT_EQ(part_length(100, 1), 128);
+}
+
 TEST(ListPlanTest, NoRowsNoTiles) {
   Problem p({2, 1, 0, 300, 16, 16});
   EXPECT_TRUE(plan(p, {.keep_floor = 0}).tiles.empty());

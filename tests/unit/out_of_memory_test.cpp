@@ -85,40 +85,52 @@ TEST_F(OutOfMemoryTest, EveryAllocationOfCreateMayFail) {
   EXPECT_GT(failures, 0);
 }
 
-TEST_F(OutOfMemoryTest, EveryAllocationOfACallMayFail) {
-  test::Problem p({4, 2, 20, 200, 64, 64, ElementType::kF16});
-  test::set_interleaved(p);
-  for (const Mode mode : {Mode::kDense, Mode::kShadow}) {
-    const EngineOptions options = {.mode = mode, .keep_floor = 0, .threads = 2};
-    Engine reference = test::make_engine(options);
-    test::attend(reference, p);
-    const std::vector<uint32_t> expected = test::bits(p);
-    bool done = false;
-    int64_t failures = 0;
-    for (int64_t n = 0; !done; ++n) {
-      ASSERT_LT(n, 1000);
-      Engine engine = test::make_engine(options);
-      allocations_left = n;
-      const Status status = engine.attend(p.call);
-      done = allocations_left >= 0;
-      allocations_left = -1;
-      if (!status.ok()) {
-        ++failures;
-        EXPECT_EQ(status.code(), StatusCode::kOutOfMemory) << n;
-        EXPECT_FALSE(status.message().empty());
-      }
-      test::attend(engine, p);  // the engine is as good as new
-      EXPECT_EQ(test::bits(p), expected) << n;
+/// Lets one allocation after the other fail.
+void expect_out_of_memory_everywhere(test::Problem& p, const EngineOptions& options) {
+  Engine reference = test::make_engine(options);
+  test::attend(reference, p);
+  const std::vector<uint32_t> expected = test::bits(p);
+  bool done = false;
+  int64_t failures = 0;
+  for (int64_t n = 0; !done; ++n) {
+    ASSERT_LT(n, 1000);
+    Engine engine = test::make_engine(options);
+    allocations_left = n;
+    const Status status = engine.attend(p.call);
+    done = allocations_left >= 0;
+    allocations_left = -1;
+    if (!status.ok()) {
+      ++failures;
+      EXPECT_EQ(status.code(), StatusCode::kOutOfMemory) << n;
+      EXPECT_FALSE(status.message().empty());
     }
-    EXPECT_GT(failures, 3);
+    test::attend(engine, p);  // the engine is as good as new
+    EXPECT_EQ(test::bits(p), expected) << n;
+  }
+  EXPECT_GT(failures, 3);
+}
+
+TEST_F(OutOfMemoryTest, EveryAllocationOfACallMayFail) {
+  test::Problem masked({4, 2, 20, 200, 64, 64, ElementType::kF16});
+  test::set_interleaved(masked);
+  test::Problem plain({4, 2, 20, 200, 64, 64, ElementType::kF16});
+  plain.set_causal(180);
+  test::Problem in_parts({4, 2, 1, 2500, 16, 16, ElementType::kF16});
+  for (const Precision precision : {Precision::kFast, Precision::kF32}) {
+    for (const Mode mode : {Mode::kDense, Mode::kShadow}) {
+      for (test::Problem* p : {&masked, &plain, &in_parts}) {
+        expect_out_of_memory_everywhere(
+            *p, {.mode = mode, .keep_floor = 0, .precision = precision, .threads = 2});
+      }
+    }
   }
 }
 
 TEST_F(OutOfMemoryTest, ASecondCallOfTheSameSizeAllocatesLittle) {
   // Scratch memory stays: what remains does not grow with the number of keys.
-  const auto allocations = [](int64_t keys) {
-    test::Problem p({2, 1, 8, keys, 64, 64, ElementType::kF16});
-    Engine engine = test::make_engine({.keep_floor = 0});
+  const auto allocations = [](Mode mode, Precision precision, int64_t rows, int64_t keys) {
+    test::Problem p({2, 1, rows, keys, 64, 64, ElementType::kF16});
+    Engine engine = test::make_engine({.mode = mode, .keep_floor = 0, .precision = precision});
     test::attend(engine, p);
     allocations_left = int64_t{1} << 40;
     EXPECT_TRUE(engine.attend(p.call).ok());
@@ -126,7 +138,17 @@ TEST_F(OutOfMemoryTest, ASecondCallOfTheSameSizeAllocatesLittle) {
     allocations_left = -1;
     return count;
   };
-  EXPECT_EQ(allocations(200), allocations(5000));
+  for (const Precision precision : {Precision::kFast, Precision::kF32}) {
+    for (const Mode mode : {Mode::kDense, Mode::kShadow}) {
+      for (const int64_t rows : {1, 8}) {
+        EXPECT_EQ(allocations(mode, precision, rows, 200),
+                  allocations(mode, precision, rows, 1900));
+        // Dense calls of more keys are cut into parts.
+        EXPECT_EQ(allocations(mode, precision, rows, 2500),
+                  allocations(mode, precision, rows, 9000));
+      }
+    }
+  }
 }
 
 TEST_F(OutOfMemoryTest, SizesBeyondAnyMemory) {

@@ -203,9 +203,8 @@ void expect_reference_ranks(const PilotDotKernel& kernel, const Problem& p, cons
     const int8_t* k = static_cast<int64_t>(j) < p.keys
                           ? p.k.data() + static_cast<int64_t>(j) * p.dim
                           : padding.data();
-    ASSERT_EQ(rank[offset + j],
-              test::reference_rank(p.q.data(), p.rows, k, p.dim, p.key_factor[j],
-                                   scale.slope.data(), scale.offset.data()))
+    ASSERT_EQ(rank[offset + j], test::reference_rank(p.q.data(), p.rows, k, p.dim, p.key_factor[j],
+                                                     scale.slope.data(), scale.offset.data()))
         << "key " << j;
   }
   EXPECT_EQ(rank[offset + width], kUntouched);

@@ -15,6 +15,7 @@
 #include "kernels/select/select.h"
 #include "random_tensor.h"
 #include "shadowattn/attention.h"
+#include "shadowattn/engine.h"
 
 namespace shadowattn::test {
 
@@ -127,20 +128,34 @@ inline constexpr double kUnit = 0x1p-24;
 inline constexpr double kExpError = 4.375 * kUnit;
 /// tanh: absolute, as exp_impl.h states it.
 inline constexpr double kTanhError = 0x1p-22;
+/// BF16 has 8 significant bits: rounding to nearest is wrong by at most half a unit of the last,
+/// 2^-8 of a number just above a power of two.
+inline constexpr double kBf16Unit = 0x1p-8;
+/// 2^x inside the attend16 kernels, as attend16.h states it.
+inline constexpr double kExp2Error = 2.71e-6;
+/// How far the reference of the attend16 weights may lag behind the logits, in log2 units.
+inline constexpr double kReferenceLag = 8.0;
 
 /// Bound of the relative error of n roundings in a row (Higham's gamma).
 inline double gamma(double n) { return n * kUnit / (1.0 - n * kUnit); }
 
-/// True value and how far a correct f32 kernel may be from it.
+/// True value and how far a correct kernel may be from it.
 struct Bounded {
   double value = 0.0;
   double tolerance = 0.0;
 };
 
+/// How a row is computed, as far as its error depends on it.
+struct Arithmetic {
+  Precision precision = Precision::kF32;  ///< kFast: 16-bit operands, as attend16.h
+  int64_t block = 64;                     ///< keys that the online recurrence takes at a time
+  int64_t parts = 1;                      ///< shares of the keys whose states are combined
+};
+
 /// One output row in double precision. `keep`: which keys take part, beside those that are hidden.
 ///
 /// The tolerance, with u = 2^-24, gamma(n) = n·u / (1 - n·u), E = error of exp, T = error of tanh,
-/// n keys, B blocks of at most 64 keys (at most n / 64 + 2, for runs may start anywhere):
+/// n keys, B blocks (n / block + 2, for runs may start anywhere), P parts:
 ///
 /// 1. A logit is a sum of D products of factors with at most two roundings:
 ///      e = gamma(D + 2) · Σ_d |scale · q_d · k_d|  (+ what is lost to underflow, D · 2^-148).
@@ -150,20 +165,48 @@ struct Bounded {
 /// 2. exp's argument s - m is rounded: u·|s - m|. An error a in the argument is a factor e^a.
 ///    The computed maximum need not be the true one: it cancels in the quotient.
 /// 3. A weight is rescaled at most once per block by exp(m_old - m_new); the differences sum to at
-///    most the range R of the logits: B · (E + 2·u) + u·R.
-/// 4. So a weight has relative error eta = exp(e + u·|s - m| + u·R + (B + 1)·(E + 2·u)) - 1.
-/// 5. Sums of weights and of weights times values: at most n + B roundings each, then the
-///    division, the product with 1/l and the sink's sum: gamma(n + B + 6).
+///    most the range R of the logits: B · (E + 2·u) + u·R. Parts are rescaled alike, by std::exp
+///    (within 2·u) and with the rounding of a product: (P - 1) · 4·u + u·R.
+/// 4. So a weight has relative error eta = exp(e + u·|s - m| + u·R + (B + 1)·(E + 2·u) + parts)
+/// - 1.
+/// 5. Sums of weights and of weights times values: at most n + B + P roundings each, then the
+///    division, the product with 1/l and the sink's sum: g = gamma(n + B + P + 5).
 /// 6. exp gives 0 below e^-87.3 and a product may underflow: n · (2^-125 · max|v| + 2^-148).
 ///
-///    |error| ≤ Σ_j w_j·|v_j|·(eta_j + gamma) + |o|·(Σ_j w_j·eta_j + gamma) + underflow, to first
-///    order; eta and gamma are far below 1, and a factor of 1.01 covers their products.
+/// With 16-bit operands instead, L = floor(sqrt((2^31 - 1) / D)), at most 32767, a = absmax:
+///
+/// 1. An operand x·L/a is rounded to an integer after two roundings of f32: in units of the step
+///    a / L it is off by δ = 1/2 + 2·u·L (rows below 2^-100 count as zero: off by a). INT32 sums
+///    are exact. Eight roundings lead from there to s: the sum to f32, two steps, scale · log2 e
+///    (two, for log2 e is rounded too) and three products. A step may underflow: 2^-30 covers it.
+///      e = |scale| · (Σ|q|·δk + Σ|k|·δq + D·δq·δk) + gamma(8) · (|s| + that) + 2^-30
+///    Soft-cap and bias are multiplied by log2 e as well: cap·(T + 6·u), u · (3·|bias| + |s|).
+/// 2. E = 2.71e-6. Each weight is rounded to BF16, 2^-8, before it is used or summed.
+/// 3. The reference is raised only by more than 8 log2 units: at most R·log2 e / 8 times. Parts:
+///    their references are turned into natural units, 2·u · max|s|.
+/// 5. Values are rounded to BF16: 2^-8 · |v|. Sums have 16 lanes: g = gamma(n + B + P + 21).
+/// 6. BF16 and its products have no subnormals: n · (2^-124 · max|v| + 2^-124).
+///
+/// Weights that are w_j·(1 + d_j), |d_j| ≤ eta_j, in both sums move the output by
+/// Σ_j w_j·d_j·(v_j - o) / (1 + Σ_j w_j·d_j), and never out of the range of the values. Hence
+///
+///    move    = min(Σ_j w_j·eta_j·|v_j - o| / (1 - H), max_j|v_j - o|),   H = Σ_j w_j·eta_j
+///    |error| ≤ move + g·(M + |o| + move) + 2^-8·M (16 bit) + underflow,
+///
+/// M = min(Σ_j w_j·(1 + eta_j)·|v_j| / (1 - H), max|v|). The sink is a weight whose value is zero.
+/// A factor of 1.01 covers the products of small errors.
 class ReferenceRow {
  public:
   using Filter = std::function<bool(int64_t key)>;
 
-  ReferenceRow(const AttentionCall& call, int64_t head, int64_t row, const Filter& keep = {})
-      : call_(call), head_(head), row_(row), kv_head_(head / (call.query.heads / call.key.heads)) {
+  ReferenceRow(const AttentionCall& call, int64_t head, int64_t row, const Filter& keep = {},
+               const Arithmetic& arithmetic = {})
+      : call_(call),
+        head_(head),
+        row_(row),
+        kv_head_(head / (call.query.heads / call.key.heads)),
+        arithmetic_(arithmetic),
+        query_(norms(call.query, head, row)) {
     for (int64_t j = 0; j < call.key.rows; ++j) {
       if (!reference_sees(call, head, row, j) || (keep && !keep(j))) continue;
       add_logit(j);
@@ -175,21 +218,29 @@ class ReferenceRow {
 
   Bounded output(int64_t d) const {
     double value = 0.0;
+    for (const Term& term : terms_) value += term.weight * value_of(term, d);
+    double moved = sink_weight_ * sink_error_ * std::fabs(value);
+    double farthest = sink_weight_ > 0.0 ? std::fabs(value) : 0.0;
     double magnitude = 0.0;
-    double spread = 0.0;
     double largest = 0.0;
     for (const Term& term : terms_) {
-      const double v = element(call_.value, kv_head_, term.key, d);
-      value += term.weight * v;
-      magnitude += term.weight * std::fabs(v);
-      spread += term.weight * std::fabs(v) * term.error;
+      const double v = value_of(term, d);
+      const double distance = std::fabs(v - value);
+      moved += distance == 0.0 ? 0.0 : term.weight * term.error * distance;
+      magnitude += v == 0.0 ? 0.0 : term.weight * (1.0 + term.error) * std::fabs(v);
+      farthest = std::max(farthest, distance);
       largest = std::max(largest, std::fabs(v));
     }
+    const double shrink = 1.0 - weight_error_;
+    const double move = shrink > 0.0 ? std::min(moved / shrink, farthest) : farthest;
+    magnitude = shrink > 0.0 ? std::min(magnitude / shrink, largest) : largest;
     const double n = static_cast<double>(keys());
-    const double rounding = gamma(n + blocks() + 6);
-    const double underflow = n * (0x1p-125 * largest + 0x1p-148);
-    const double first_order =
-        spread + magnitude * rounding + std::fabs(value) * (weight_error_ + rounding);
+    const double roundings = n + blocks() + static_cast<double>(arithmetic_.parts);
+    const double rounding = gamma(roundings + (fast() ? 21 : 5));
+    double first_order = move + rounding * (magnitude + std::fabs(value) + move);
+    if (fast()) first_order += kBf16Unit * magnitude;
+    const double underflow =
+        fast() ? n * 0x1p-124 * (largest + 1.0) : n * (0x1p-125 * largest + 0x1p-148);
     return {value, 1.01 * first_order + underflow};
   }
 
@@ -201,62 +252,110 @@ class ReferenceRow {
     double error = 0.0;  // of the logit, then of the weight (relative)
   };
 
-  double blocks() const { return static_cast<double>(call_.key.rows / 64 + 2); }
+  /// What the error of a 16-bit operand depends on.
+  struct Norms {
+    double sum = 0.0;    // of magnitudes
+    double error = 0.0;  // of an element, at most
+  };
+
+  static Norms norms(const TensorView& x, int64_t head, int64_t row) {
+    const auto dim = static_cast<double>(x.dim);
+    const double limit = std::min(std::floor(std::sqrt(2147483647.0 / dim)), 32767.0);
+    Norms n;
+    double absmax = 0.0;
+    for (int64_t d = 0; d < x.dim; ++d) {
+      const double magnitude = std::fabs(element(x, head, row, d));
+      n.sum += magnitude;
+      absmax = std::max(absmax, magnitude);
+    }
+    n.error = absmax < 0x1p-100 ? absmax : absmax / limit * (0.5 + 2.0 * kUnit * limit);
+    return n;
+  }
+
+  bool fast() const { return arithmetic_.precision == Precision::kFast; }
+  double blocks() const { return static_cast<double>(call_.key.rows / arithmetic_.block + 2); }
+  double value_of(const Term& term, int64_t d) const {
+    return element(call_.value, kv_head_, term.key, d);
+  }
+
+  /// Error of Σ_d scale · q_d · k_d, whose terms' magnitudes sum to `magnitude`.
+  double product_error(int64_t j, double logit, double magnitude) const {
+    const auto dim = static_cast<double>(call_.query.dim);
+    if (!std::isfinite(magnitude)) return 0.0;  // an infinite logit is infinite in f32 too
+    if (!fast()) return gamma(dim + 2) * magnitude + dim * 0x1p-148;
+    const Norms key = norms(call_.key, kv_head_, j);
+    const double operands =
+        std::fabs(static_cast<double>(call_.scale)) *
+        (query_.sum * key.error + key.sum * query_.error + dim * query_.error * key.error);
+    return operands + gamma(8) * (std::fabs(logit) + operands) + 0x1p-30;
+  }
 
   void add_logit(int64_t j) {
-    const int64_t dim = call_.query.dim;
     Term term;
     term.key = j;
     double magnitude = 0.0;
-    for (int64_t d = 0; d < dim; ++d) {
+    for (int64_t d = 0; d < call_.query.dim; ++d) {
       const double product = static_cast<double>(call_.scale) *
                              element(call_.query, head_, row_, d) *
                              element(call_.key, kv_head_, j, d);
       term.logit += product;
       magnitude += std::fabs(product);
     }
-    if (std::isfinite(magnitude)) {  // an infinite logit is infinite in f32 too
-      term.error =
-          gamma(static_cast<double>(dim) + 2) * magnitude + static_cast<double>(dim) * 0x1p-148;
-    }
+    term.error = product_error(j, term.logit, magnitude);
     if (call_.logit_softcap != 0.0F) {
       const double cap = call_.logit_softcap;
       term.error = cap * (std::tanh((term.logit + term.error) / cap) -
                           std::tanh((term.logit - term.error) / cap)) +
-                   cap * (kTanhError + 3 * kUnit);
+                   cap * (kTanhError + (fast() ? 6 : 3) * kUnit);
       term.logit = cap * std::tanh(term.logit / cap);
     }
     const double bias = reference_bias(call_, head_, row_, j);
     if (bias != 0.0) {
       term.logit += bias;
-      term.error += kUnit * (std::fabs(bias) + std::fabs(term.logit));
+      term.error += kUnit * ((fast() ? 3 : 1) * std::fabs(bias) + std::fabs(term.logit));
     }
     terms_.push_back(term);
+  }
+
+  /// Error of a weight's exponent from being rescaled, in blocks and in parts.
+  double rescale_error(double range, double largest) const {
+    const double parts = static_cast<double>(arithmetic_.parts - 1);
+    double error = parts > 0.0 ? parts * 4 * kUnit + kUnit * range : 0.0;
+    if (!fast()) return error + kUnit * range + blocks() * (kExpError + 2 * kUnit);
+    if (parts > 0.0) error += 2 * kUnit * largest;
+    const double raises = std::min(blocks(), range * 1.4427 / kReferenceLag);
+    return error + kUnit * range + raises * (kExp2Error + 2 * kUnit);
   }
 
   void normalise() {
     double maximum = -kInfinity;
     double minimum = kInfinity;
+    double largest = 0.0;
     for (const Term& term : terms_) {
       maximum = std::max(maximum, term.logit);
-      if (std::isfinite(term.logit)) minimum = std::min(minimum, term.logit);
+      if (!std::isfinite(term.logit)) continue;
+      minimum = std::min(minimum, term.logit);
+      largest = std::max(largest, std::fabs(term.logit));
     }
     double sink = -kInfinity;
     if (call_.sink_logits != nullptr) sink = call_.sink_logits[head_];
     const double reference = std::max(maximum, sink);
+    const double weight_error =
+        fast() ? kExp2Error + 2 * kUnit + std::log1p(kBf16Unit) : kExpError + 2 * kUnit;
+    const double rescaled = rescale_error(std::max(maximum - minimum, 0.0), largest);
     double sum = 0.0;
-    double sink_error = 0.0;  // of the sink's own weight: its argument's rounding and std::exp's
     if (sink != -kInfinity) {
-      sum = std::exp(sink - reference);
+      sink_weight_ = sum = std::exp(sink - reference);
       // A sink above the maximum counts as exactly 1; the weights carry the error of the
-      // difference.
-      if (sink <= maximum) sink_error = sum * std::expm1(kUnit * (maximum - sink) + 4 * kUnit);
+      // difference. Else its own argument's rounding and std::exp's.
+      if (sink <= maximum) sink_error_ = std::expm1(kUnit * (maximum - sink) + 4 * kUnit);
+      // The reference that it is compared with was turned into natural units.
+      if (fast()) sink_error_ += std::expm1(2 * kUnit * largest + kUnit * kReferenceLag);
     }
     for (Term& term : terms_) {
       term.weight = std::exp(term.logit - reference);
-      const double range = maximum - minimum;
-      term.error = std::expm1(term.error + kUnit * (maximum - term.logit) + kUnit * range +
-                              (blocks() + 1) * (kExpError + 2 * kUnit));
+      term.error = std::expm1(term.error + kUnit * (maximum - term.logit) + rescaled +
+                              weight_error + (fast() ? kUnit * kReferenceLag : 0.0));
       if (sink > maximum) term.error += kUnit * (sink - maximum) + 4 * kUnit;
       if (term.weight == 0.0) term.error = 0.0;  // within the underflow term
       sum += term.weight;
@@ -265,15 +364,20 @@ class ReferenceRow {
       term.weight /= sum;
       weight_error_ += term.weight * term.error;
     }
-    if (sink_error > 0.0) weight_error_ += sink_error / sum;
+    sink_weight_ /= sum;
+    weight_error_ += sink_weight_ * sink_error_;
   }
 
   const AttentionCall& call_;
   int64_t head_;
   int64_t row_;
   int64_t kv_head_;
+  Arithmetic arithmetic_;
+  Norms query_;
   std::vector<Term> terms_;
-  double weight_error_ = 0.0;  // of the sum of weights, relative
+  double sink_weight_ = 0.0;
+  double sink_error_ = 0.0;    // relative
+  double weight_error_ = 0.0;  // H above
 };
 
 }  // namespace shadowattn::test

@@ -1,14 +1,17 @@
-// Which keys the shadow engine must keep, by brute force: every score by the formulas of
+// Which keys the shadow engine must keep, by brute force: every score and share by the formulas of
 // pilot/pilot.h, the always-kept keys by the rules of engine.h and visibility.h, top-k by sorting.
+// To the bit: what is rounded is rounded here in the same order.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "kernels/select/select.h"
+#include "pilot/pilot.h"
 #include "plan/list_plan.h"
 #include "reference.h"
 #include "shadowattn/engine.h"
@@ -41,6 +44,7 @@ class SelectionReference {
         if (seen.empty()) continue;
         begin_ = std::min(begin_, seen.front());
         end_ = std::max(end_, seen.back() + 1);
+        plain_ = plain_ && is_plain({h, i}, seen);
       }
     }
     for (int64_t kv = 0; kv < call.key.heads; ++kv) {
@@ -96,7 +100,14 @@ class SelectionReference {
     return keys;
   }
 
-  /// The list that `rows` (all of one KV head) share.
+  /// Whether keys are ranked by the mass that all rows of a list give them together.
+  bool ranks_together() const {
+    const int64_t group = call_.query.heads / call_.key.heads;
+    return plain_ && options_.rows_per_list * (options_.share_heads ? group : 1) > 1;
+  }
+
+  /// The list that `rows` (all of one KV head) share, in the engine's order: heads of the first
+  /// query row, then of the second, …
   std::set<int64_t> list(const std::vector<HeadRow>& rows) const {
     int64_t most_visible = 0;
     std::set<int64_t> always;
@@ -104,7 +115,7 @@ class SelectionReference {
       most_visible = std::max(most_visible, static_cast<int64_t>(visible(at).size()));
       always.merge(forced(at));
     }
-    std::vector<int16_t> importance = rank(rows);
+    std::vector<int16_t> importance = ranks_together() ? rank_by_share(rows) : rank(rows);
     for (const int64_t key : always) importance[static_cast<size_t>(key)] = kForcedScore;
     const int64_t keep =
         std::max(reference_keep(options_, most_visible), static_cast<int64_t>(always.size()));
@@ -131,40 +142,188 @@ class SelectionReference {
     return added;
   }
 
-  /// Importance of every key for the list.
-  std::vector<int16_t> rank(const std::vector<HeadRow>& rows) const {
+  bool is_plain(const HeadRow& at, const std::vector<int64_t>& seen) const {
+    if (std::ssize(seen) != seen.back() + 1 - seen.front()) return false;
+    return std::ranges::all_of(
+        seen, [&](int64_t j) { return reference_bias(call_, at.head, at.row, j) == 0.0; });
+  }
+
+  /// A query row as the pilot sees it.
+  struct PilotRow {
+    QuantizedRow query;
+    float factor = 0.0F;  ///< f of pilot.h
+    double units = 0.0;   ///< score units per logit
+  };
+
+  std::vector<PilotRow> pilot_rows(const std::vector<HeadRow>& rows) const {
     const double range = call_.scale < 0.0F ? -double{kLargestScore} : double{kLargestScore};
-    std::vector<QuantizedRow> queries;
+    std::vector<PilotRow> pilot(rows.size());
     double bound = 0.0;
-    for (const HeadRow& at : rows) {
-      queries.push_back(reference_quantize(call_.query, at.head, at.row));
+    for (size_t i = 0; i < rows.size(); ++i) {
+      pilot[i].query = reference_quantize(call_.query, rows[i].head, rows[i].row);
       double l1 = 0.0;
-      for (const int8_t q : queries.back().q) l1 += std::abs(q);
-      bound = std::max(bound, 127.0 * l1 * queries.back().scale);
+      for (const int8_t q : pilot[i].query.q) l1 += std::abs(q);
+      bound = std::max(bound, 127.0 * l1 * pilot[i].query.scale);
     }
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const double scale = pilot[i].query.scale;
+      pilot[i].factor = bound > 0.0 ? static_cast<float>(range * scale / bound) : 0.0F;
+      const double logit = scale * largest_[kv_of(rows[i])] * std::fabs(call_.scale);
+      pilot[i].units = logit > 0.0 ? std::fabs(pilot[i].factor) / logit : 0.0;
+    }
+    return pilot;
+  }
+
+  size_t kv_of(const HeadRow& at) const {
+    return static_cast<size_t>(at.head / (call_.query.heads / call_.key.heads));
+  }
+
+  float key_factor(size_t kv, int64_t key) const {
+    const float scale = keys_[kv][static_cast<size_t>(key - begin_)].scale;
+    return largest_[kv] > 0.0F ? scale / largest_[kv] : 0.0F;
+  }
+
+  /// The rows of a list that the pilot scores: every pilot_step-th, the last one among them.
+  std::vector<HeadRow> scored_rows(const std::vector<HeadRow>& rows) const {
+    int64_t last = 0;
+    for (const HeadRow& at : rows) last = std::max(last, at.row);
+    std::vector<HeadRow> scored;
+    for (const HeadRow& at : rows) {
+      if ((last - at.row) % options_.pilot_step == 0) scored.push_back(at);
+    }
+    return scored;
+  }
+
+  /// Which keys of a list's blocks a level is taken from, and what each of them stands for.
+  struct Sample {
+    std::vector<int64_t> ends;    ///< each for itself
+    std::vector<int64_t> middle;  ///< each for `weight` keys
+    double weight = 0.0;
+  };
+
+  /// Of the blocks that hold [begin, end): all when they are few, else the first two, the last
+  /// eight and a pair out of every kSampleStride pairs between them.
+  Sample sample(int64_t begin, int64_t end) const {
+    constexpr int64_t kFirst = 2;
+    constexpr int64_t kLast = 8;
+    constexpr int64_t kPair = 2;
+    const int64_t first = (begin - begin_) / kPilotKeyBlock;
+    const int64_t blocks = (end - begin_ + kPilotKeyBlock - 1) / kPilotKeyBlock - first;
+    const bool whole = blocks <= TileEstimate::kWholeBlocks;
+    const int64_t middle_blocks = blocks - kFirst - kLast;
+    Sample sample;
+    int64_t sampled = 0;
+    for (int64_t block = 0; block < blocks; ++block) {
+      const int64_t in_middle = block - kFirst;
+      const bool at_end = whole || in_middle < 0 || in_middle >= middle_blocks;
+      // A pair that the middle cuts in two is left out.
+      const int64_t pair = in_middle / kPair * kPair;
+      const bool chosen = !at_end && pair % (kPair * TileEstimate::kSampleStride) == 0 &&
+                          pair + kPair <= middle_blocks;
+      if (!at_end && !chosen) continue;
+      sampled += chosen ? 1 : 0;
+      for (int64_t j = 0; j < kPilotKeyBlock; ++j) {
+        const int64_t key = begin_ + (first + block) * kPilotKeyBlock + j;
+        if (key < end_) (at_end ? sample.ends : sample.middle).push_back(key);
+      }
+    }
+    if (sampled > 0) {
+      sample.weight = static_cast<double>(middle_blocks) / static_cast<double>(sampled);
+    }
+    return sample;
+  }
+
+  /// log2 with straight lines between the powers of two.
+  static double straight_log2(double x) {
+    const double whole = std::floor(std::log2(x));
+    return whole - 1.0 + x / std::exp2(whole);
+  }
+
+  /// slope and offset of pilot_dot.h; zero for a row that sees none of the sampled keys.
+  std::pair<float, float> line(const HeadRow& at, const PilotRow& row, const Sample& from) const {
+    const std::vector<int16_t> scores = row_scores(at, row.query, row.factor, row.units);
+    std::vector<int16_t> ends;
+    std::vector<int16_t> middle;
+    for (const int64_t key : from.ends) ends.push_back(scores[static_cast<size_t>(key)]);
+    for (const int64_t key : from.middle) middle.push_back(scores[static_cast<size_t>(key)]);
+    int16_t max = kHiddenScore;
+    for (const int16_t score : ends) max = std::max(max, score);
+    for (const int16_t score : middle) max = std::max(max, score);
+    const auto visible_keys = static_cast<double>(visible(at).size());
+    double level = 0.0;
+    if (row.units > 0.0) {
+      if (max == kHiddenScore) return {0.0F, 0.0F};
+      const double units_per_log2 = row.units * 0.6931471805599453;
+      const auto c = static_cast<float>(std::min(1.0 / units_per_log2, 1e30));
+      const double sum = static_cast<double>(reference_exp_sum(ends, max, c)) +
+                         from.weight * static_cast<double>(reference_exp_sum(middle, max, c));
+      level = max / units_per_log2 + straight_log2(sum / kExpSumOne);
+    } else {
+      if (visible_keys == 0.0) return {0.0F, 0.0F};
+      level = straight_log2(visible_keys);  // all logits are zero
+    }
+    const double slope = static_cast<double>(row.query.scale) * largest_[kv_of(at)] * call_.scale *
+                         1.4426950408889634 * 0x1p23;
+    return {static_cast<float>(std::clamp(slope, -1e30, 1e30)),
+            static_cast<float>(std::clamp(0x1p23 * (127.0 - level), -1e37, 1e37))};
+  }
+
+  /// The share of mass that the rows give each key from the first that one of them sees to the
+  /// last.
+  std::vector<int16_t> rank_by_share(const std::vector<HeadRow>& list) const {
+    std::vector<int16_t> importance(static_cast<size_t>(call_.key.rows), kHiddenScore);
+    int64_t begin = end_;
+    int64_t end = begin_;
+    for (const HeadRow& at : list) {
+      const std::vector<int64_t> seen = visible(at);
+      if (seen.empty()) continue;
+      begin = std::min(begin, seen.front());
+      end = std::max(end, seen.back() + 1);
+    }
+    if (begin >= end) return importance;
+    const std::vector<HeadRow> rows = scored_rows(list);
+    const std::vector<PilotRow> pilot = pilot_rows(rows);
+    const Sample from = sample(begin, end);
+    std::vector<int8_t> queries;
+    std::vector<float> slope;
+    std::vector<float> offset;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      queries.insert(queries.end(), pilot[i].query.q.begin(), pilot[i].query.q.end());
+      const auto [a, b] = line(rows[i], pilot[i], from);
+      slope.push_back(a);
+      offset.push_back(b);
+    }
+    const size_t kv = kv_of(list.front());
+    for (int64_t j = begin; j < end; ++j) {
+      const QuantizedRow& key = keys_[kv][static_cast<size_t>(j - begin_)];
+      importance[static_cast<size_t>(j)] =
+          reference_rank(queries.data(), static_cast<int64_t>(rows.size()), key.q.data(),
+                         call_.query.dim, key_factor(kv, j), slope.data(), offset.data());
+    }
+    return importance;
+  }
+
+  /// Importance of every key for the list: the largest share that any row gives it.
+  std::vector<int16_t> rank(const std::vector<HeadRow>& rows) const {
+    const std::vector<PilotRow> pilot = pilot_rows(rows);
     std::vector<int16_t> importance(static_cast<size_t>(call_.key.rows), kHiddenScore);
     for (size_t i = 0; i < rows.size(); ++i) {
-      const double scale = queries[i].scale;
-      const auto factor = bound > 0.0 ? static_cast<float>(range * scale / bound) : 0.0F;
-      const auto kv = static_cast<size_t>(rows[i].head / (call_.query.heads / call_.key.heads));
-      const double logit = scale * largest_[kv] * std::fabs(call_.scale);
-      const double units = logit > 0.0 ? std::fabs(factor) / logit : 0.0;
-      const std::vector<int16_t> scores = row_scores(rows[i], queries[i], factor, units);
+      const std::vector<int16_t> scores =
+          row_scores(rows[i], pilot[i].query, pilot[i].factor, pilot[i].units);
       if (rows.size() == 1) return scores;
-      merge(scores, level(scores, units), importance);
+      merge(scores, level(scores, pilot[i].units), importance);
     }
     return importance;
   }
 
   std::vector<int16_t> row_scores(const HeadRow& at, const QuantizedRow& query, float factor,
                                   double units) const {
-    const auto kv = static_cast<size_t>(at.head / (call_.query.heads / call_.key.heads));
+    const size_t kv = kv_of(at);
     std::vector<int16_t> scores(static_cast<size_t>(call_.key.rows), kHiddenScore);
     for (const int64_t j : visible(at)) {
       const QuantizedRow& key = keys_[kv][static_cast<size_t>(j - begin_)];
-      const float key_factor = largest_[kv] > 0.0F ? key.scale / largest_[kv] : 0.0F;
       int16_t score =
-          reference_score(query.q.data(), key.q.data(), call_.query.dim, key_factor, factor);
+          reference_score(query.q.data(), key.q.data(), call_.query.dim, key_factor(kv, j), factor);
       const auto bias = static_cast<float>(reference_bias(call_, at.head, at.row, j));
       if (bias != 0.0F) {
         const double biased = score + static_cast<double>(bias) * units;
@@ -183,9 +342,8 @@ class SelectionReference {
     const double units_per_log2 = units * 0.6931471805599453;
     const auto c = static_cast<float>(std::min(1.0 / units_per_log2, 1e30));
     const double sum = static_cast<double>(reference_exp_sum(scores, max, c)) / kExpSumOne;
-    const double whole = std::floor(std::log2(sum));  // log2 with straight lines in between
-    const double log_sum = whole + sum / std::exp2(whole) - 1.0;
-    return std::llrint(std::min<double>(max + log_sum * units_per_log2, kForcedScore));
+    const double log_sum = max / units_per_log2 + straight_log2(sum);
+    return std::llrint(std::min<double>(log_sum * units_per_log2, kForcedScore));
   }
 
   static void merge(const std::vector<int16_t>& scores, int64_t level,
@@ -201,6 +359,7 @@ class SelectionReference {
   const EngineOptions& options_;
   int64_t begin_;
   int64_t end_;
+  bool plain_ = true;                            // every row sees a run of keys without bias
   std::vector<std::vector<QuantizedRow>> keys_;  // [kv head][key - begin]
   std::vector<float> largest_;
 };
@@ -235,14 +394,14 @@ inline std::vector<std::vector<std::set<int64_t>>> reference_selection(const Att
       }
       const bool everything = reference_keep(options, longest) >= longest;
       for (const RowRange& range : tile.groups) {
-        std::vector<HeadRow> rows;
-        for (int64_t h = kv * group; h < (kv + 1) * group; ++h) {
-          for (int64_t i = 0; i < range.count; ++i) rows.push_back({h, range.first + i});
-          if (options.share_heads) continue;
+        const int64_t list_heads = options.share_heads ? group : 1;
+        for (int64_t first = kv * group; first < (kv + 1) * group; first += list_heads) {
+          std::vector<HeadRow> rows;
+          for (int64_t i = 0; i < range.count; ++i) {
+            for (int64_t h = 0; h < list_heads; ++h) rows.push_back({first + h, range.first + i});
+          }
           keep_list(rows, everything);
-          rows.clear();
         }
-        if (!rows.empty()) keep_list(rows, everything);
       }
     }
   }

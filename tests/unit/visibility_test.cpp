@@ -193,6 +193,40 @@ TEST_P(VisibilityTest, CoverIsRight) {
   }
 }
 
+TEST_P(VisibilityTest, AllPlainSaysWhetherAnyRowIsNot) {
+  const Visibility visibility(call(), *executor_);
+  bool all = true;
+  for (int64_t h = 0; h < 4; ++h) {
+    for (int64_t i = 0; i < 17; ++i) {
+      const RowVisibility& row = visibility.row(h, i);
+      all = all && (row.visible == 0 || row.plain);
+    }
+  }
+  EXPECT_EQ(visibility.all_plain(), all);
+}
+
+TEST_P(VisibilityTest, SameForIsNeverWrong) {
+  const Visibility visibility(call(), *executor_);
+  for (int64_t a = 0; a < 4; ++a) {
+    for (int64_t b = 0; b < 4; ++b) {
+      bool equal = true;
+      for (int64_t i = 0; i < 17; ++i) {
+        for (int64_t j = 0; j < 100; ++j) {
+          const double x = test::reference_bias(call(), a, i, j);
+          const double y = test::reference_bias(call(), b, i, j);
+          equal = equal && (x == y || (std::isnan(x) && std::isnan(y)));
+        }
+      }
+      EXPECT_TRUE(equal || !visibility.same_for(a, b)) << a << " " << b;
+      // One mask for all heads without slopes: there it pays to know.
+      const Mask& mask = call().mask;
+      const bool shared =
+          mask.kind != MaskKind::kAdditive || (mask.additive.heads == 1 && mask.slopes == nullptr);
+      EXPECT_TRUE(!shared || visibility.same_for(a, b));
+    }
+  }
+}
+
 TEST_P(VisibilityTest, ThreadsDoNotMatter) {
   const Visibility two(call(), *executor_);
   const std::unique_ptr<Executor> serial = make_thread_pool(1);

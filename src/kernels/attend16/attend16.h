@@ -2,24 +2,31 @@
 // sums, for processors that multiply those two to three times as fast as f32. With row r of the
 // query and key j of the block,
 //
-//   q16[r] = round(q[r] / q_step[r]),  q_step = absmax(q[r]) / L      INT16, as is k16
-//   s[j]   = cap((Σ_d q16·k16) · k_step[j] · q_step[r] · factor) + bias[r][j]
+//   q16[r] = round(q[r] · (L / a)),  q_step[r] = a / L · factor,  a = absmax(q[r])      INT16
+//   k16[j] = round(k[j] · (L / a)),  k_step[j] = a / L,           a = absmax(k[j])      INT16
+//   s[j]   = cap((Σ_d q16·k16) · k_step[j] · q_step[r]) + bias[r][j]
 //   p[j]   = bf16(2^(s[j] - m))                                       m: see below
 //   l      = l + Σ_j p[j]                     (of the rounded weights, so that they sum to one)
 //   o      = o + Σ_j p[j] · bf16(v[j])
 //
 // Logits are in base-2 units: `factor` is the softmax scale times log2 e. L = int16_limit(D) is the
 // largest integer for which the INT32 sums of D products cannot overflow: 5792 for D = 64, 4095 for
-// D = 128, so that operands keep 12 to 13 bits relative to the largest element of their row.
-// Errors, to first order, with u = 2^-24 (tests/unit/attend16_test.cpp holds them against double):
+// D = 128, so that operands keep 12 to 13 bits relative to the largest element of their row. Ties
+// are rounded to even. A row whose absmax is below 2^-100 counts as zero (step 0).
 //
-//   |δs| ≤ factor · (‖q‖₁ · k_step + ‖k‖₁ · q_step)/2 + factor · D · q_step · k_step/4 + 4u · |s|
-//   |δp| ≤ p · (2^-8.5 … 2^-9 of bf16, at most 2^-8 relative, + 2.7e-6 of the polynomial)
-//   |δv| ≤ 2^-8 · |v|
+// Errors, to first order, with u = 2^-24, δq = a / L · (1/2 + 2u·L) for an element of q, δk alike:
+//
+//   |δs| ≤ |factor| · (‖q‖₁·δk + ‖k‖₁·δq + D·δq·δk) + 6u · |s|
+//          (without the rounding of `factor`, soft-cap and bias; the six: the sum and two steps)
+//   |δp| ≤ p · (2^-8 + 2.71e-6 + u·|s - m|)     half of the last of BF16's 8 bits, 2^x, s - m
+//   |δv| ≤ |v| · 2^-8
+//
+// BF16 has no subnormals here: weights, values and products below 2^-126 may count as zero. The
+// whole derivation, and the bound of an output row: tests/unit/reference.h.
 //
 // The reference m of the weights is a former maximum of the row: it is only raised when a logit
 // exceeds it by more than kAttend16Slack, so weights reach 2^kAttend16Slack and the output is
-// almost never rescaled. It cancels in o / l.
+// almost never rescaled. It cancels in o / l. It is -inf until the row sees a logit.
 //
 // Rows are few (one decode step of a group of heads) or hundreds (a dense prefill tile); keys are
 // packed once per block for all of them. Queries and keys must be finite and below
@@ -82,7 +89,7 @@ struct Attend16Kernel {
   std::string_view name;
   CpuFeatures needs;
 
-  /// One query row [dim] to INT16; *step = q_step · factor. False when it is not finite or too
+  /// One query row [dim] to INT16; *step = q_step. False when it, or the step, is not finite or too
   /// large.
   bool (*pack_query)(const float* q, int64_t dim, float factor, int16_t* packed, float* step);
   /// Keys index[0 … count-1], or first … first+count-1 when index is null, as pairs of elements

@@ -171,8 +171,9 @@ inline bool pack_query16(const float* q, int64_t dim, float factor, int16_t* pac
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(packed + d),
                         _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(scaled)));
   }
-  if (!zero) *step = absmax / limit * factor;
-  return true;
+  if (zero) return true;
+  *step = absmax / limit * factor;
+  return *step < kAttend16Largest && *step > -kAttend16Largest;  // a huge softmax scale
 }
 
 /// 32 elements of each of 16 keys, scaled, as 16 vectors of INT16 pairs. `count` keys are there.
