@@ -14,9 +14,9 @@ namespace {
 
 // What rounding does to logits: F32 here against F16 products in parts of llama.cpp's kernel.
 constexpr double kRounding = 1e-5;
-// The 16-bit operands of precision=fast: an NMSE of 5e-6 in each of four layers (attend16.h),
-// which the model's weights may amplify.
-constexpr double kFastRounding = 1e-4;
+// The 16-bit operands of precision=fast: an NMSE of about 5e-6 in each layer's attention
+// (node_test.cpp), of which the residual stream dilutes more than the four layers add.
+constexpr double kFastRounding = 2e-5;
 
 const char kDense[] = "mode=dense,precision=f32,min_rows=1";
 // The paper's definition: the list of a row depends on nothing but the row.

@@ -20,9 +20,10 @@ namespace {
 
 /// f32 here against the f16 products in parts of llama.cpp's kernel.
 constexpr double kF32Error = 1e-6;
-/// With precision=fast, where the processor has such instructions. BF16 values are wrong by up to
-/// 2^-9 of themselves and weights as well, evenly spread: an NMSE of 2 · 2^-18 / 3 = 2.5e-6, and
-/// about as much from INT16 logits (attend16.h). Four times that, for unlucky operands.
+/// With precision=fast, where the processor has such instructions. BF16 rounds the significands of
+/// values, evenly spread over [1, 2), in steps of 2^-7: a mean square of 2^-14 / 12 beside 7 / 3,
+/// or 2.2e-6; the weights' errors are as large and independent. INT16 logits add little
+/// (attend16.h). Four times the sum, for few and unlucky operands.
 constexpr double kFastError = 2e-5;
 /// ggml's own bar for attention, test-backend-ops.
 constexpr double kGgmlBar = 5e-4;
