@@ -201,8 +201,8 @@ void print_tables(Session& session, const std::vector<Problem>& problems,
       "per visible (head, row, key) triple. Stages: ms are the mean over threads; what is missing "
       "to\n"
       "the whole is plan and waiting. pilot Gop/s: 2 x head dim per visible pair; attend GFLOP/s:\n"
-      "4 x head dim per kept pair; both per thread, with their share of one thread's INT8 and f32\n"
-      "peak (16-bit kernels may exceed the f32 peak).\n");
+      "4 x head dim per kept pair; both per thread, with their share of one thread's INT8 peak\n"
+      "and that of the operands that attend multiplies (f32; INT16 and BF16 where it is fast).\n");
 }
 
 void run_benchmarks(Session& session, const std::vector<Problem>& problems, const Options& options,

@@ -90,7 +90,7 @@ std::vector<PeakLoop> peak_loops() {
   const bool avx2 = here.covers(kAvx2Level);
   const bool avx512 = here.covers(kAvx512Level);
   const bool vnni = here.covers(kAvx512VnniLevel);
-  const bool bf16 = vnni && __builtin_cpu_supports("avx512bf16");
+  const bool bf16 = here.covers(kAvx512Bf16Level);
   add(avx2, PeakKind::kF32, "avx2", 8, peak_f32_avx2);
   add(avx512, PeakKind::kF32, "avx512", 16, peak_f32_avx512, kPeakChains512);
   add(avx2, PeakKind::kInt8, "avx2", 32, peak_int8_avx2);

@@ -15,7 +15,8 @@
 
 namespace shadowattn::plugin {
 
-/// Calls of fewer query rows than this are few: decoding, or llama.cpp's trial graph (docs/plugin.md).
+/// Calls of fewer query rows than this are few: decoding, or llama.cpp's trial graph
+/// (docs/plugin.md).
 inline constexpr int64_t kFewRows = 32;
 
 /// Which calls are worth taking.

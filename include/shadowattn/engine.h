@@ -88,12 +88,13 @@ struct CallReport {
   int64_t lists = 0;                              ///< token lists made
   int64_t visible_pairs = 0;  ///< (head, row, key) triples that the mask lets through
   int64_t kept_pairs = 0;     ///< of these, attended to
-  /// Query rows × KV heads computed densely because their queries or keys held a NaN or an infinity.
+  /// Query rows × KV heads computed densely because their queries or keys held a NaN or an
+  /// infinity.
   int64_t nonfinite_rows = 0;
   int64_t pilot_ns = 0;  ///< quantising included
   int64_t select_ns = 0;
   int64_t attend_ns = 0;
-  int64_t wall_ns = 0;  ///< of the whole call, as the caller sees it
+  int64_t wall_ns = 0;        ///< of the whole call, as the caller sees it
   int64_t scratch_bytes = 0;  ///< memory that the engine holds after the call
 };
 

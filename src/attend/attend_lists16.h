@@ -25,8 +25,8 @@ class ListAttender16 {
   /// takes group after group. False, with nothing useful written, when an operand is not finite or
   /// too large for 16 bits: then f32 must do. *pairs is added to.
   bool attend(const AttentionCall& call, const Visibility& visibility, int64_t kv_head,
-              std::span<const ListRows> groups, const TokenList& list,
-              const Attend16Kernel& kernel, int64_t* pairs, float* states = nullptr);
+              std::span<const ListRows> groups, const TokenList& list, const Attend16Kernel& kernel,
+              int64_t* pairs, float* states = nullptr);
 
   int64_t scratch_bytes() const;
 

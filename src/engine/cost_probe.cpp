@@ -55,11 +55,15 @@ class ProbeCall {
   AttentionCall call(int64_t rows) {
     AttentionCall c;
     const int64_t heads = shape_.group_heads;
-    c.query = {query_.data(), ElementType::kF32, heads, rows, shape_.dim, shape_.dim * 4,
-               heads * shape_.dim * 4};
+    c.query = {query_.data(),  ElementType::kF32,     heads, rows, shape_.dim,
+               shape_.dim * 4, heads * shape_.dim * 4};
     c.key = view(shape_.key_type, key_, shape_.dim);
     c.value = view(shape_.value_type, value_, shape_.value_dim);
-    c.output = {output_.data(), heads, rows, shape_.value_dim, shape_.value_dim * 4,
+    c.output = {output_.data(),
+                heads,
+                rows,
+                shape_.value_dim,
+                shape_.value_dim * 4,
                 heads * shape_.value_dim * 4};
     c.mask.kind = MaskKind::kCausal;
     c.mask.causal_offset = kKeys - rows;
@@ -90,7 +94,7 @@ class ProbeCall {
     for (size_t i = 0; i < out.size() / 4; ++i) value[i] = noise.next();
   }
   static TensorView view(ElementType type, const std::vector<char>& data, int64_t dim) {
-    return {data.data(), type, 1, kKeys, dim, static_cast<int64_t>(data.size()),
+    return {data.data(),         type, 1, kKeys, dim, static_cast<int64_t>(data.size()),
             row_bytes(type, dim)};
   }
 
@@ -103,8 +107,8 @@ class ProbeCall {
 
 /// Shortest time of a few calls, in nanoseconds: what disturbs a call only makes it longer.
 Result<double> time_call(EngineOptions options, const AttentionCall& call) {
-  constexpr int kRuns = 4;                 // the first one warms up
-  constexpr double kLongEnough = 5e6;      // slow kernels need no repetition
+  constexpr int kRuns = 4;             // the first one warms up
+  constexpr double kLongEnough = 5e6;  // slow kernels need no repetition
   InlineExecutor executor;
   options.gate = false;
   Result<Engine> engine = Engine::create(options, &executor);
@@ -153,17 +157,17 @@ Result<CostModel> measure_costs(const EngineOptions& options, const CostShape& s
   const double lists = options.share_heads ? 1.0 : static_cast<double>(shape.group_heads);
   CostModel model;
   // One row and sixteen differ by fifteen rows of pairs; what is left is the keys.
-  model.dense_pair = std::max(times[1] - times[0], 0.0) /
-                     (15.0 * keys * static_cast<double>(shape.group_heads));
-  model.dense_key = std::max(times[0] / keys - model.dense_pair *
-                                                   static_cast<double>(shape.group_heads), 0.0);
+  model.dense_pair =
+      std::max(times[1] - times[0], 0.0) / (15.0 * keys * static_cast<double>(shape.group_heads));
+  model.dense_key =
+      std::max(times[0] / keys - model.dense_pair * static_cast<double>(shape.group_heads), 0.0);
   // Two shares differ by kept keys, two row counts by a set of lists; the rest is quantising.
-  model.list_kept = std::max(times[4] - times[3], 0.0) /
-                    (0.2 * keys * lists * static_cast<double>(kLists));
+  model.list_kept =
+      std::max(times[4] - times[3], 0.0) / (0.2 * keys * lists * static_cast<double>(kLists));
   const double per_set = std::max(times[3] - times[2], 0.0) / lists;
   model.list_key = std::max(per_set / keys - 0.1 * model.list_kept, 0.0);
-  model.shadow_key = std::max(times[2] / keys - lists * (model.list_key + 0.1 * model.list_kept),
-                              0.0);
+  model.shadow_key =
+      std::max(times[2] / keys - lists * (model.list_key + 0.1 * model.list_kept), 0.0);
   return model;
 }
 

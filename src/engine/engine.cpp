@@ -250,10 +250,9 @@ void Engine::Impl::attend(const AttentionCall& call, CallReport* report) {
   const int64_t group_heads = call.query.heads / call.key.heads;
   const Visibility visibility(call, *executor_);
   const bool gated = options_.gate && may_be_sparse(options_, visibility);
-  const CallPlan plan =
-      plan_call(options_, visibility, group_heads,
-                kernels_.attend16 != nullptr ? kWideTileTarget : kTileTarget,
-                gated ? costs(call) : nullptr);
+  const CallPlan plan = plan_call(options_, visibility, group_heads,
+                                  kernels_.attend16 != nullptr ? kWideTileTarget : kTileTarget,
+                                  gated ? costs(call) : nullptr);
   CallContext context{call, options_, kernels_, visibility, plan, keys_};
   if (plan.dense()) {
     context.parts = dense_parts(static_cast<int64_t>(plan.tiles.size()) * call.key.heads,

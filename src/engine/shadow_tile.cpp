@@ -26,8 +26,8 @@ class Stopwatch {
 
 KernelSet choose_kernels(CpuFeatures features, Precision precision) {
   KernelSet set{best_kernel(quantize_kernels(), features),
-                best_kernel(pilot_dot_kernels(), features),
-                best_kernel(select_kernels(), features), best_kernel(attend_kernels(), features)};
+                best_kernel(pilot_dot_kernels(), features), best_kernel(select_kernels(), features),
+                best_kernel(attend_kernels(), features)};
   if (precision == Precision::kF32) return set;
   for (const Attend16Kernel& kernel : attend16_kernels()) {
     if (!features.covers(kernel.needs)) continue;
@@ -186,10 +186,9 @@ void TileWorker::run(const CallContext& context, const QueryTile& tile, int64_t 
   for (const ListRows& list : lists_) {
     int16_t* importance = nullptr;
     if (context.plan.ranks) {
-      const bool finite =
-          estimate_.ranks(context.call, context.keys, context.visibility, list,
-                          context.options.pilot_step, kernels.quantize, kernels.pilot_dot,
-                          kernels.select);
+      const bool finite = estimate_.ranks(context.call, context.keys, context.visibility, list,
+                                          context.options.pilot_step, kernels.quantize,
+                                          kernels.pilot_dot, kernels.select);
       watch.lap(&counters.pilot_ns);
       if (!finite) {
         run_without_estimate(context, tile, kv_head);

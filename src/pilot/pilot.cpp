@@ -36,9 +36,8 @@ bool KeyEstimate::build(const AttentionCall& call, int64_t kv_head, int64_t begi
     const int64_t first = task * kKeysPerTask;
     const int64_t count = std::min(kKeysPerTask, end - begin - first);
     int8_t* q8 = chunk_[static_cast<size_t>(thread)].data();
-    const bool ok = quantize.from(call.key.type)(call.key.row(kv_head, begin + first),
-                                                 call.key.row_stride, count, dim, q8,
-                                                 scales + first);
+    const bool ok = quantize.from(call.key.type)(
+        call.key.row(kv_head, begin + first), call.key.row_stride, count, dim, q8, scales + first);
     if (!ok) finite.store(false, std::memory_order_relaxed);
     pilot.pack_keys(q8, count, dim, packed_.data() + first / kPilotKeyBlock * block_bytes_);
   });
@@ -121,10 +120,9 @@ bool TileEstimate::prepare(const AttentionCall& call, const KeyEstimate& keys,
   }
   for (int64_t i = 0; i < rows; ++i) {
     // score = logit · |factor| / (q_scale · k_max · |scale|)
-    const double logit = static_cast<double>(query_scale_.data()[i]) * keys.largest_scale() *
-                         std::fabs(call.scale);
-    units_per_logit_.data()[i] =
-        logit > 0.0 ? std::fabs(row_factor_.data()[i]) / logit : 0.0;
+    const double logit =
+        static_cast<double>(query_scale_.data()[i]) * keys.largest_scale() * std::fabs(call.scale);
+    units_per_logit_.data()[i] = logit > 0.0 ? std::fabs(row_factor_.data()[i]) / logit : 0.0;
   }
   pilot.pack_queries(quantised_.data(), rows, call.query.dim, packed_.data());
   return true;

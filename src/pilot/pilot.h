@@ -108,8 +108,8 @@ class TileEstimate {
               std::span<const ListRows> lists, const QuantizeKernel& quantize,
               const PilotDotKernel& pilot);
 
-  /// Ranks of the keys for `list`, whose rows are all plain, by every `step`-th of its rows: row(0),
-  /// as scores of a single row that sees what any of them sees. False as above.
+  /// Ranks of the keys for `list`, whose rows are all plain, by every `step`-th of its rows:
+  /// row(0), as scores of a single row that sees what any of them sees. False as above.
   bool ranks(const AttentionCall& call, const KeyEstimate& keys, const Visibility& visibility,
              const ListRows& list, int64_t step, const QuantizeKernel& quantize,
              const PilotDotKernel& pilot, const SelectKernel& select);
@@ -147,15 +147,15 @@ class TileEstimate {
 
   int64_t stride_ = 0;
   int64_t sample_stride_ = 0;
-  ScratchBuffer<int8_t> quantised_;       // [rows][dim]
-  ScratchBuffer<std::byte> packed_;       // packed query rows
-  ScratchBuffer<float> query_scale_;      // [rows]
-  ScratchBuffer<float> row_factor_;       // [rows]
+  ScratchBuffer<int8_t> quantised_;        // [rows][dim]
+  ScratchBuffer<std::byte> packed_;        // packed query rows
+  ScratchBuffer<float> query_scale_;       // [rows]
+  ScratchBuffer<float> row_factor_;        // [rows]
   ScratchBuffer<double> units_per_logit_;  // [rows]
-  ScratchBuffer<float> slope_;            // [rows]
-  ScratchBuffer<float> offset_;           // [rows]
-  ScratchBuffer<int16_t> scores_;         // [rows][stride], or one row of ranks
-  ScratchBuffer<int16_t> sample_;         // [rows][sample_stride]
+  ScratchBuffer<float> slope_;             // [rows]
+  ScratchBuffer<float> offset_;            // [rows]
+  ScratchBuffer<int16_t> scores_;          // [rows][stride], or one row of ranks
+  ScratchBuffer<int16_t> sample_;          // [rows][sample_stride]
 };
 
 }  // namespace shadowattn

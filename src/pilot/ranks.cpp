@@ -8,7 +8,7 @@
 namespace shadowattn {
 namespace {
 
-constexpr int64_t kPair = 2;        // blocks that are sampled together: what the kernel likes
+constexpr int64_t kPair = 2;         // blocks that are sampled together: what the kernel likes
 constexpr int64_t kFirstBlocks = 2;  // sinks
 constexpr int64_t kLastBlocks = 8;   // the recent tokens, and the rows' own
 constexpr double kLog2E = 1.4426950408889634;
@@ -32,9 +32,9 @@ struct TileEstimate::Sample {
   int64_t middle_keys() const { return pairs() * kPair * kPilotKeyBlock; }
   /// How many keys of the middle one sampled key stands for.
   double weight() const {
-    return pairs() == 0 ? 0.0
-                        : static_cast<double>(middle_blocks()) /
-                              static_cast<double>(pairs() * kPair);
+    return pairs() == 0
+               ? 0.0
+               : static_cast<double>(middle_blocks()) / static_cast<double>(pairs() * kPair);
   }
 
   /// step(first block, blocks, position in the buffer in keys) for every run.
@@ -62,9 +62,8 @@ void TileEstimate::reserve_ranks(int64_t max_rows, int64_t dim, int64_t keys,
   const int64_t blocks = (keys + kPilotKeyBlock - 1) / kPilotKeyBlock + 1;
   stride_ = padded_scores(blocks * kPilotKeyBlock);
   scores_.reserve(stride_);
-  const int64_t sampled =
-      std::max(std::min(blocks, kWholeBlocks) * kPilotKeyBlock,
-               Sample{0, blocks}.end_keys() + Sample{0, blocks}.middle_keys());
+  const int64_t sampled = std::max(std::min(blocks, kWholeBlocks) * kPilotKeyBlock,
+                                   Sample{0, blocks}.end_keys() + Sample{0, blocks}.middle_keys());
   sample_stride_ = ((padded_scores(sampled) + kScorePadding) / kScorePadding | 1) * kScorePadding;
   sample_.reserve(max_rows * sample_stride_);
 }
@@ -113,16 +112,16 @@ void TileEstimate::hide_in_sample(const Sample& sample, const Visibility& visibi
 
 void TileEstimate::set_level(const Sample& sample, const RowVisibility& seen, double slope,
                              int64_t i, const SelectKernel& select) {
-  constexpr double kScale = 0x1p23;   // see pilot_dot.h: floats are built from their bits
-  constexpr double kLargest = 1e37;   // slope · score + offset stays finite
+  constexpr double kScale = 0x1p23;  // see pilot_dot.h: floats are built from their bits
+  constexpr double kLargest = 1e37;  // slope · score + offset stays finite
   double level = 0.0;
   bool any = seen.visible > 0;
   if (units_per_log2(i) > 0.0) {
     const int16_t* scores = sample_.data() + i * sample_stride_;
-    level = log_sum_level({scores, sample.end_keys(), 1.0},
-                          {scores + padded_scores(sample.end_keys()), sample.middle_keys(),
-                           sample.weight()},
-                          units_per_log2(i), select, &any);
+    level = log_sum_level(
+        {scores, sample.end_keys(), 1.0},
+        {scores + padded_scores(sample.end_keys()), sample.middle_keys(), sample.weight()},
+        units_per_log2(i), select, &any);
   } else if (any) {
     level = straight_log2(seen.visible);  // all logits are zero
   }
@@ -165,8 +164,7 @@ bool TileEstimate::ranks(const AttentionCall& call, const KeyEstimate& keys,
   }
   Sample sample;
   sample.first_block = (begin - keys.begin()) / kPilotKeyBlock;
-  sample.blocks =
-      (end - keys.begin() + kPilotKeyBlock - 1) / kPilotKeyBlock - sample.first_block;
+  sample.blocks = (end - keys.begin() + kPilotKeyBlock - 1) / kPilotKeyBlock - sample.first_block;
   const int64_t dim = call.query.dim;
   score_sample(sample, keys, scored.count(), dim, pilot);
   hide_in_sample(sample, visibility, scored, keys);

@@ -22,9 +22,9 @@ PredictedCost predict_cost(const CostModel& model, const EngineOptions& options,
     tile_longest = std::max(tile_longest, visible);
     if ((i + 1) % options.rows_per_list == 0 || i + 1 == rows) {
       const int64_t kept = keep_count(options, list_longest);
-      cost.shadow += static_cast<double>(lists) *
-                     (model.list_key * static_cast<double>(list_longest) +
-                      model.list_kept * static_cast<double>(kept));
+      cost.shadow +=
+          static_cast<double>(lists) * (model.list_key * static_cast<double>(list_longest) +
+                                        model.list_kept * static_cast<double>(kept));
       list_longest = 0;
     }
     if ((i + 1) % dense_rows == 0 || i + 1 == rows) {

@@ -43,8 +43,8 @@ inline constexpr int64_t kWideTileTarget = 224;
 /// The same where the pilot stores the scores of every row.
 inline constexpr int64_t kScoreTileTarget = 16;
 
-/// `group_heads`: query heads per KV head; `dense_target`: kTileTarget of a dense call; `costs`: for
-/// the gate, null: none. Throws std::bad_alloc.
+/// `group_heads`: query heads per KV head; `dense_target`: kTileTarget of a dense call; `costs`:
+/// for the gate, null: none. Throws std::bad_alloc.
 CallPlan plan_call(const EngineOptions& options, const Visibility& visibility, int64_t group_heads,
                    int64_t dense_target = kTileTarget, const CostModel* costs = nullptr);
 

@@ -78,8 +78,8 @@ void TokenSelector::reserve(int64_t keys) {
   indices_.reserve(padded_scores(keys));
 }
 
-int16_t* TokenSelector::merge(const Visibility& visibility, const ListRows& list,
-                              int64_t first_row, const KeyEstimate& keys, TileEstimate& estimate,
+int16_t* TokenSelector::merge(const Visibility& visibility, const ListRows& list, int64_t first_row,
+                              const KeyEstimate& keys, TileEstimate& estimate,
                               const SelectKernel& kernel) {
   if (list.count() == 1) return estimate.row(first_row);
   const int64_t n = visible_end(visibility, list, keys);

@@ -35,8 +35,8 @@ class TokenSelector {
 
   /// The list of `list`'s rows. Valid until the next call. Keeps keep_count(options, v) keys, v the
   /// largest number of keys that one of the rows sees, and more when more are always in.
-  /// `importance`: [padded_scores(n)] a rank per key from keys.begin() on, hidden beyond n and where
-  /// no row sees it; overwritten.
+  /// `importance`: [padded_scores(n)] a rank per key from keys.begin() on, hidden beyond n and
+  /// where no row sees it; overwritten.
   TokenList select(const EngineOptions& options, const Visibility& visibility, const ListRows& list,
                    const KeyEstimate& keys, int16_t* importance, const SelectKernel& kernel);
 

@@ -25,11 +25,11 @@ struct PackRows {
     return static_cast<const char*>(source.data) + i * source.stride;
   }
 
-  /// Asks for the row that will be packed `kAhead` (of a list) or kAttendBlock (of a contiguous run)
-  /// rows after row j; that one may not exist, and a prefetch of nothing does no harm. One row at a
-  /// time: bursts only fill the queue of misses. The hardware's prefetcher finds neither scattered
-  /// rows nor one head's part of every row. (Always inline: GCC takes a function that only
-  /// prefetches for one without effect and drops calls of it.)
+  /// Asks for the row that will be packed `kAhead` (of a list) or kAttendBlock (of a contiguous
+  /// run) rows after row j; that one may not exist, and a prefetch of nothing does no harm. One row
+  /// at a time: bursts only fill the queue of misses. The hardware's prefetcher finds neither
+  /// scattered rows nor one head's part of every row. (Always inline: GCC takes a function that
+  /// only prefetches for one without effect and drops calls of it.)
   [[gnu::always_inline]] void prefetch(int64_t j, int64_t bytes) const {
     constexpr int64_t kAhead = 16;
     const int64_t next = j + (index != nullptr ? kAhead : kAttendBlock);
@@ -84,11 +84,10 @@ struct HalfElements {
       const __m512i x = _mm512_loadu_si512(row + d * 2);
       largest = _mm512_max_epu16(largest, _mm512_and_si512(x, magnitude));
     }
-    __m256i half = _mm256_max_epu16(_mm512_castsi512_si256(largest),
-                                    _mm512_extracti64x4_epi64(largest, 1));
+    __m256i half =
+        _mm256_max_epu16(_mm512_castsi512_si256(largest), _mm512_extracti64x4_epi64(largest, 1));
     if (dim % 32 != 0) {
-      const __m256i x =
-          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + (dim - 16) * 2));
+      const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + (dim - 16) * 2));
       half = _mm256_max_epu16(half, _mm256_and_si256(x, _mm512_castsi512_si256(magnitude)));
     }
     const __m128i eight =
@@ -173,7 +172,7 @@ inline bool pack_query16(const float* q, int64_t dim, float factor, int16_t* pac
   }
   if (zero) return true;
   *step = absmax / limit * factor;
-  return *step < kAttend16Largest && *step > -kAttend16Largest;  // a huge softmax scale
+  return *step<kAttend16Largest&& * step> - kAttend16Largest;  // a huge softmax scale
 }
 
 /// 32 elements of each of 16 keys, scaled, as 16 vectors of INT16 pairs. `count` keys are there.
@@ -210,8 +209,7 @@ bool pack_key_group(const PackRows& rows, int64_t first, int64_t count, int64_t 
   if (!usable) return false;
   const __m512 limit = _mm512_set1_ps(static_cast<float>(int16_limit(dim)));
   const __m512 largest = _mm512_load_ps(absmax);
-  const __mmask16 nonzero =
-      _mm512_cmp_ps_mask(largest, _mm512_set1_ps(kSmallestRow), _CMP_GE_OQ);
+  const __mmask16 nonzero = _mm512_cmp_ps_mask(largest, _mm512_set1_ps(kSmallestRow), _CMP_GE_OQ);
   _mm512_storeu_ps(step, _mm512_maskz_div_ps(nonzero, largest, limit));
   _mm512_store_ps(inverse, _mm512_maskz_div_ps(nonzero, limit, largest));
 
@@ -257,10 +255,9 @@ bool pack_keys16(const PackRows& rows, int64_t dim, int32_t* packed, float* step
 /// Elements d … d+15 of two rows as 16 words of (first row, second row).
 inline __m512i pair_words(__m512 a, __m512 b) {
   const __m512i interleave =
-      _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
-                       5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-  return _mm512_permutexvar_epi16(interleave,
-                                  reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(b, a)));
+      _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                       21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  return _mm512_permutexvar_epi16(interleave, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(b, a)));
 }
 
 template <typename Elements>

@@ -7,8 +7,8 @@
 // A group of up to six rows keeps its 6 × 64 logits in registers: scores never leave the core.
 #include <iterator>
 
-#include "kernels/attend16/avx512_pack.h"
 #include "kernels/attend/exp_impl.h"
+#include "kernels/attend16/avx512_pack.h"
 #include "kernels/simd/avx512.h"
 #include "kernels/simd/avx512_dot.h"
 #include "kernels/simd/unroll.h"
@@ -55,9 +55,9 @@ inline __m512 adjust(const Attend16Block& b, int64_t r, int vec, __m512 s) {
     const __m512 bias = _mm512_loadu_ps(b.bias + r * kAttendBlock + vec * 16);
     s = Avx512::select_equal(bias, hidden, hidden, _mm512_add_ps(s, bias));
   }
-  const __m512i lane = _mm512_add_epi32(
-      _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
-      _mm512_set1_epi32(vec * 16));
+  const __m512i lane =
+      _mm512_add_epi32(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
+                       _mm512_set1_epi32(vec * 16));
   __mmask16 seen = _mm512_cmplt_epi32_mask(lane, _mm512_set1_epi32(static_cast<int>(b.keys)));
   if (b.row_begin != nullptr) {
     const __m512i position =
@@ -133,19 +133,26 @@ inline void weigh_row(const Attend16Block& b, int64_t r, bool plain, const __m51
 template <int kRows>
 void weigh_rows(const Attend16Block& b, int64_t row) {
   __m512i acc[kRows][kVecs];
-  unrolled<kRows * kVecs>([&](auto i) __attribute__((always_inline)) { acc[i / kVecs][i % kVecs] = _mm512_setzero_si512(); });
+  unrolled<kRows * kVecs>([&](auto i) __attribute__((always_inline)) {
+    acc[i / kVecs][i % kVecs] = _mm512_setzero_si512();
+  });
   const int16_t* q = b.query + row * b.dim;
   const int32_t* k = b.key;
   for (int64_t d = 0; d < b.dim; d += 2, k += kAttendBlock) {
     __m512i key[kVecs];
-    unrolled<kVecs>([&](auto v) __attribute__((always_inline)) { key[v] = _mm512_loadu_si512(k + v * 16); });
+    unrolled<kVecs>([&](auto v) __attribute__((always_inline)) {
+      key[v] = _mm512_loadu_si512(k + v * 16);
+    });
     unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
       const __m512i word = _mm512_set1_epi32(load_word(q + r * b.dim + d));
-      unrolled<kVecs>([&](auto v) __attribute__((always_inline)) { dot_words(acc[r][v], key[v], word); });
+      unrolled<kVecs>([&](auto v)
+                          __attribute__((always_inline)) { dot_words(acc[r][v], key[v], word); });
     });
   }
   __m512i sums[kRows][kVecs];
-  unrolled<kRows * kVecs>([&](auto i) __attribute__((always_inline)) { sums[i / kVecs][i % kVecs] = acc[i / kVecs][i % kVecs]; });
+  unrolled<kRows * kVecs>([&](auto i) __attribute__((always_inline)) {
+    sums[i / kVecs][i % kVecs] = acc[i / kVecs][i % kVecs];
+  });
   const bool plain = is_plain(b, row, kRows);
   for (int r = 0; r < kRows; ++r) {
     weigh_row(b, row + r, plain, sums[r], b.weights + r * kAttendBlock);
@@ -163,10 +170,14 @@ void add_values(const Attend16Block& b, int64_t row, int64_t d) {
   const int32_t* value = b.value + d;
   for (int64_t j = 0; j < b.keys; j += 2, value += b.value_dim) {
     __m512bh x[kWide];
-    unrolled<kWide>([&](auto v) __attribute__((always_inline)) { x[v] = as_bf16(_mm512_loadu_si512(value + v * 16)); });
+    unrolled<kWide>([&](auto v) __attribute__((always_inline)) {
+      x[v] = as_bf16(_mm512_loadu_si512(value + v * 16));
+    });
     unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
       const __m512bh p = as_bf16(_mm512_set1_epi32(load_word(b.weights + r * kAttendBlock + j)));
-      unrolled<kWide>([&](auto v) __attribute__((always_inline)) { acc[r][v] = _mm512_dpbf16_ps(acc[r][v], p, x[v]); });
+      unrolled<kWide>([&](auto v) __attribute__((always_inline)) {
+        acc[r][v] = _mm512_dpbf16_ps(acc[r][v], p, x[v]);
+      });
     });
   }
   unrolled<kRows * kWide>([&](auto i) __attribute__((always_inline)) {

@@ -34,7 +34,8 @@ inline int32_t load_word(const int8_t* p) {
   return word;
 }
 
-/// acc[r][b]: the INT32 sums of kRows query rows (from `q` on) and kBlocks key blocks (from `k` on).
+/// acc[r][b]: the INT32 sums of kRows query rows (from `q` on) and kBlocks key blocks (from `k`
+/// on).
 template <int kRows, int kBlocks>
 [[gnu::always_inline]] inline void dot_rows(const int8_t* q, const uint8_t* k, int64_t dim,
                                             __m512i (&acc)[kRows][kBlocks]) {
@@ -52,8 +53,9 @@ template <int kRows, int kBlocks>
     });
     unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
       const __m512i word = _mm512_set1_epi32(load_word(q + r * row_bytes + d));
-      unrolled<kBlocks>(
-          [&](auto b) __attribute__((always_inline)) { dot_bytes(acc[r][b], keys[b], word); });
+      unrolled<kBlocks>([&](auto b) __attribute__((always_inline)) {
+        dot_bytes(acc[r][b], keys[b], word);
+      });
     });
   }
 }

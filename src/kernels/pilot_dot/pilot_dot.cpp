@@ -22,7 +22,7 @@ const std::vector<PilotDotKernel>& pilot_dot_kernels() {
    pilot_query_row_bytes_##name,       \
    pilot_pack_keys_##name,             \
    pilot_pack_queries_##name,          \
-   pilot_scores_##name,                 \
+   pilot_scores_##name,                \
    pilot_ranks_##name},
 #include "kernels/pilot_dot/kernels.inc"
 #undef SHADOWATTN_KERNEL

@@ -51,7 +51,7 @@ struct PilotTile {
 inline constexpr float kRankCap = 247.0F * 0x1p23F;
 
 struct PilotRank {
-  const void* queries = nullptr;      ///< as in PilotTile, as are the next five
+  const void* queries = nullptr;  ///< as in PilotTile, as are the next five
   int64_t rows = 0;
   const void* keys = nullptr;
   int64_t key_blocks = 0;
