@@ -58,6 +58,9 @@ refused 2 'threads' -t 0
 refused 2 'threads' -t many
 refused 2 'tokens' -n 0
 refused 2 'rows' --rows 65
+refused 2 'auto or off' --gate on
+refused 2 'fast or f32' --precision bf16
+refused 2 'pilot_step' --pilot-step 0
 refused 2 'unexpected|not expected' surplus
 
 report_refused() {

@@ -15,12 +15,26 @@ for mode in off dense shadow; do
 done
 expect_err '^attention +shadow, keep 0.20'
 expect_err '^kept +[0-9.]+ %'
-expect_err '^left to llama.cpp +layers 0-3: fewer than 32 rows'
+! grep -q '^left to llama.cpp' err || fail "something was left to llama.cpp"
 grep -Eq '"calls": [1-9]' report.json || fail "the report counts no calls"
 cmp -s off.out shadow.out || fail "shadow and off give different answers"
 
 "$shadowattn" run -m "$model" -f - -p "$question" -n 4 <document.txt >out 2>err || fail "stdin"
 cmp -s out shadow.out || fail "another answer from standard input"
+
+# Who attends to the answer: nobody but llama.cpp on request, and in short contexts.
+ask --min-rows 32
+expect_err '^left to llama.cpp +layers 0-3: fewer than 32 rows'
+cmp -s out off.out || fail "another answer with --min-rows 32"
+make_document short.txt 30
+run_case 0 "$shadowattn" run -m "$model" -f short.txt -p "$question" -n 4
+expect_err '^left to llama.cpp +layers 0-3: few rows and fewer than 1024 keys'
+
+# Without the gate nothing is dense because it would be faster.
+ask --gate off --precision f32 --pilot-step 2 --report report.json
+! grep -q 'predicted to be faster' err report.json || fail "--gate off has no effect"
+grep -q '"gate": "off"' report.json && grep -q '"precision": "f32"' report.json &&
+  grep -q '"pilot_step": 2' report.json || fail "an option did not reach the plug-in"
 
 # Short enough to be attended to whole: the summary says so.
 ask --floor 5000

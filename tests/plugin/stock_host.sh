@@ -47,16 +47,21 @@ number() {
 good() {
   complete "mode=off"
   local host_answer=$answer config
-  for config in mode=dense mode=shadow,keep=0.5; do
+  for config in mode=dense mode=shadow,keep=0.5 mode=shadow,keep=0.5,gate=off; do
     rm -f "$work/report.json"
     complete "$config,report=$work/report.json"
     grep -q 'shadowattn:' "$work/err" && fail "messages without a cause"
     [[ -e $work/report.json ]] || fail "no report"
     (($(number calls) >= 8)) || fail "no prefill call reached the plug-in: $(cat "$work/report.json")"
-    grep -q 'fewer than 32 rows' "$work/report.json" || fail "decode is not listed as declined"
+    grep -q 'fewer than 32 rows' "$work/report.json" || fail "the trial of -fa auto is not declined"
+    # Four layers; a prompt of 1100 tokens is three calls, and at least two tokens follow.
+    (($(number calls) >= 20)) || fail "decode calls are left to the host: $(cat "$work/report.json")"
     [[ $answer == "$host_answer" ]] || fail "$config answers $answer, the host $host_answer"
+    [[ $config != *gate=off || $(number kept_share) == 0.* ]] || fail "everything kept without the gate"
     echo "$config: $(number calls) calls, kept share $(number kept_share), answer$answer"
   done
+  complete "mode=dense,min_rows=32,report=$work/report.json"
+  (($(number calls) == 12)) || fail "min_rows=32 and not the 12 calls of the prompt"
   complete "mode=off,report=$work/report.json"
   (($(number calls) == 0)) || fail "mode=off claimed something"
 

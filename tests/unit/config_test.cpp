@@ -38,7 +38,7 @@ TEST(ConfigTest, EmptyTextGivesDefaults) {
 TEST(ConfigTest, ReadsEveryKey) {
   const Config config = parse_ok(
       "mode=dense, keep = 0.35 ,sink=1,recent=2,floor=3,rows=4,share_heads=no,threads=5,"
-      "min_rows=6,report=a dir/out=1.json,isa=scalar,");
+      "pilot_step=7,precision=f32,gate=off,min_rows=6,report=a dir/out=1.json,isa=scalar,");
   EXPECT_TRUE(config.enabled);
   EXPECT_EQ(config.engine.mode, Mode::kDense);
   EXPECT_DOUBLE_EQ(config.engine.keep, 0.35);
@@ -47,10 +47,22 @@ TEST(ConfigTest, ReadsEveryKey) {
   EXPECT_EQ(config.engine.keep_floor, 3);
   EXPECT_EQ(config.engine.rows_per_list, 4);
   EXPECT_FALSE(config.engine.share_heads);
+  EXPECT_EQ(config.engine.pilot_step, 7);
+  EXPECT_EQ(config.engine.precision, Precision::kF32);
+  EXPECT_FALSE(config.engine.gate);
   EXPECT_EQ(config.threads, 5);
   EXPECT_EQ(config.min_rows, 6);
   EXPECT_EQ(config.report_path, "a dir/out=1.json");
   EXPECT_EQ(config.engine.isa, "scalar");
+}
+
+TEST(ConfigTest, DefaultsMayBeWritten) {
+  const Config config = parse_ok("precision=fast,gate=auto,pilot_step=1,min_rows=0");
+  EXPECT_EQ(config.engine.precision, Precision::kFast);
+  EXPECT_TRUE(config.engine.gate);
+  EXPECT_EQ(to_string(config), to_string(Config()));
+  EXPECT_TRUE(parse_ok("gate=off,gate=auto").engine.gate);
+  EXPECT_EQ(parse_ok("precision=f32,precision=fast").engine.precision, Precision::kFast);
 }
 
 TEST(ConfigTest, ModeOffClaimsNothingAndLaterKeyWins) {
@@ -62,10 +74,15 @@ TEST(ConfigTest, ModeOffClaimsNothingAndLaterKeyWins) {
 TEST(ConfigTest, RoundTrips) {
   for (const std::string_view text :
        {"", "mode=off", "mode=dense,keep=1", "keep=0.1", "keep=1e-300", "keep=0.3333333333333333",
-        "rows=64,share_heads=no,report=/tmp/x.json,isa=scalar", "floor=0,sink=0,recent=0"}) {
+        "rows=64,share_heads=no,report=/tmp/x.json,isa=scalar", "floor=0,sink=0,recent=0",
+        "pilot_step=64,precision=f32,gate=off,min_rows=1"}) {
     const std::string once = to_string(parse_ok(text));
     EXPECT_EQ(to_string(parse_ok(once)), once);
     EXPECT_EQ(parse_ok(once).engine.keep, parse_ok(text).engine.keep);
+    EXPECT_EQ(parse_ok(once).engine.pilot_step, parse_ok(text).engine.pilot_step);
+    EXPECT_EQ(parse_ok(once).engine.precision, parse_ok(text).engine.precision);
+    EXPECT_EQ(parse_ok(once).engine.gate, parse_ok(text).engine.gate);
+    EXPECT_EQ(parse_ok(once).min_rows, parse_ok(text).min_rows);
   }
 }
 
@@ -77,6 +94,9 @@ TEST(ConfigTest, ErrorsNameKeyValueAndWhatIsAllowed) {
   EXPECT_TRUE(contains(parse_error("kepe=0.2"), "keep"));
   EXPECT_TRUE(contains(parse_error("mode=sparse"), "shadow, dense or off"));
   EXPECT_TRUE(contains(parse_error("isa=mmx"), "scalar"));
+  EXPECT_TRUE(contains(parse_error("precision=bf16"), "fast or f32"));
+  EXPECT_TRUE(contains(parse_error("gate=on"), "auto or off"));
+  EXPECT_TRUE(contains(parse_error("pilot_step=65"), "1 ... 64"));
   EXPECT_TRUE(contains(parse_error("keep"), "expected key=value"));
   EXPECT_TRUE(contains(parse_error("=3"), "unknown key \"\""));
   EXPECT_TRUE(contains(parse_error("keep=,mode=dense"), "no value for key \"keep\""));
@@ -106,6 +126,15 @@ TEST(ConfigTest, RefusesBadValues) {
                                       "floor=4294967297",
                                       "floor=99999999999999999999",
                                       "share_heads=maybe",
+                                      "pilot_step=0",
+                                      "pilot_step=65",
+                                      "pilot_step=1.5",
+                                      "precision=f16",
+                                      "precision=F32",
+                                      "precision=",
+                                      "gate=on",
+                                      "gate=no",
+                                      "gate=",
                                       "mode=",
                                       "mode=Shadow",
                                       "isa=",
@@ -137,8 +166,9 @@ TEST(ConfigTest, IgnoresTheLocale) {
 TEST(ConfigTest, HelpHasOneLinePerKey) {
   std::string help = "\n";
   help += config_help();
-  for (const char* key : {"mode", "keep", "sink", "recent", "floor", "rows", "share_heads",
-                          "threads", "min_rows", "report", "isa"}) {
+  for (const char* key :
+       {"mode", "keep", "sink", "recent", "floor", "rows", "share_heads", "pilot_step", "precision",
+        "gate", "threads", "min_rows", "report", "isa"}) {
     EXPECT_TRUE(contains(help, std::string("\n").append(key).append(" "))) << key;
   }
   EXPECT_TRUE(contains(help, "256"));

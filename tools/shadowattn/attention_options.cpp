@@ -54,7 +54,8 @@ void AttentionOptions::add_mode_to(CLI::App& app) {
 void AttentionOptions::add_to(CLI::App& app) {
   add(app, "--keep", "keep", "share of the visible tokens to attend to, in (0, 1] [0.2]");
   add_shared_to(app);
-  add(app, "--min-rows", "min_rows", "leave calls with fewer rows to llama.cpp");
+  add(app, "--min-rows", "min_rows",
+      "leave calls with fewer rows to llama.cpp; 0: the plug-in decides [0]");
 }
 
 void AttentionOptions::add_shared_to(CLI::App& app) {
@@ -63,6 +64,11 @@ void AttentionOptions::add_shared_to(CLI::App& app) {
   add(app, "--recent", "recent", "last tokens that are always attended to [64]");
   add(app, "--rows", "rows", "neighbouring query rows that share a token list, 1 ... 64 [8]");
   add(app, "--share-heads", "share_heads", "query heads of a KV head share a list: yes, no [yes]");
+  add(app, "--pilot-step", "pilot_step", "estimate from every n-th row of a list, 1 ... 64 [1]");
+  add(app, "--precision", "precision",
+      "exact attention in 16 bits where the processor is fast at it, or not: fast, f32 [fast]");
+  add(app, "--gate", "gate",
+      "dense attention where it is predicted to be faster: auto, off [auto]");
   add(app, "--isa", "isa", "instruction set to use: see `shadowattn devices`");
 }
 
