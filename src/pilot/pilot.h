@@ -96,7 +96,7 @@ class TileEstimate {
   /// Of every so many pairs of blocks in the middle of the context, one is sampled.
   static constexpr int64_t kSampleStride = 16;
   /// Contexts of up to so many blocks are sampled whole.
-  static constexpr int64_t kWholeBlocks = 64;
+  static constexpr int64_t kWholeBlocks = 16;
 
   /// Grows the scratch so that `scores` or `ranks` allocates nothing. Throws std::bad_alloc.
   void reserve_scores(int64_t max_rows, int64_t dim, int64_t keys, const PilotDotKernel& pilot);

@@ -1,15 +1,12 @@
 #!/usr/bin/env bash
-# The demo runs at its defaults, and shadow attention finds what llama.cpp finds.
+# The demo runs at its defaults, and shadow attention gives the answers llama.cpp gives.
 . "$(dirname "$0")/lib.sh"
 
 run_case 0 "$shadowattn" demo
 cat out
 expect_out '^depth +the code of +is +llama.cpp'
 expect_out '^first token after'
-expect_out "^Same answer with shadow attention as with llama.cpp's own: [0-9]+ of 10$"
-# A fact that llama.cpp misses is a near tie, which any rounding may turn to another wrong answer.
-read -r host dense shadow < <(sed -n 's/^ *right *\([0-9]*\) of 10 *\([0-9]*\) of 10 *\([0-9]*\) of 10$/\1 \2 \3/p' out)
-((host >= 9 && dense >= host && shadow >= host)) || fail "right: $host, $dense and $shadow of 10"
+expect_out "^Same answer with shadow attention as with llama.cpp's own: 10 of 10$"
 
 # It is the sparse path that answered: less was attended to than there was.
 run_case 0 "$shadowattn" demo --context 2048 --facts 3 --keep 0.25 --gate off --json

@@ -20,7 +20,7 @@ constexpr int64_t kOtherTokens = 4096;  // models people use are a hundred times
 constexpr int64_t kFewestTokens = 512;
 // No answer to this text is a near tie, where rounding alone, another number of threads for
 // example, would change what the reference model says.
-constexpr uint64_t kSeed = 7;
+constexpr uint64_t kSeed = 5;
 
 struct DemoOptions {
   std::string model;  // empty: the reference model
@@ -90,7 +90,7 @@ Action add_demo(CLI::App& app) {
   app.add_option("--facts", options->facts, "facts hidden in the text [10]")
       ->check(CLI::Range(1, kMostFacts).description(""))
       ->type_name("N");
-  app.add_option("--seed", options->seed, "of the text and the facts [7]")->type_name("N");
+  app.add_option("--seed", options->seed, "of the text and the facts [5]")->type_name("N");
   add_threads_option(app, options->threads);
   app.add_flag("--json", options->json, "print the result as JSON");
   options->attention.add_to(app);

@@ -35,16 +35,18 @@ struct Avx512Ops {
       int64_t j = first;
       for (; j + 64 <= end; j += 64) {
         even = _mm512_mask_add_epi16(even, _mm512_cmpge_epi16_mask(load(p + j), limit), even, one);
-        odd = _mm512_mask_add_epi16(odd, _mm512_cmpge_epi16_mask(load(p + j + 32), limit), odd, one);
+        odd =
+            _mm512_mask_add_epi16(odd, _mm512_cmpge_epi16_mask(load(p + j + 32), limit), odd, one);
       }
       if (j < end) {
         even = _mm512_mask_add_epi16(even, _mm512_cmpge_epi16_mask(load(p + j), limit), even, one);
       }
       if (j + 32 < end) {
-        odd = _mm512_mask_add_epi16(odd, _mm512_cmpge_epi16_mask(load(p + j + 32), limit), odd, one);
+        odd =
+            _mm512_mask_add_epi16(odd, _mm512_cmpge_epi16_mask(load(p + j + 32), limit), odd, one);
       }
-      count += _mm512_reduce_add_epi32(_mm512_add_epi32(_mm512_madd_epi16(even, one),
-                                                        _mm512_madd_epi16(odd, one)));
+      count += _mm512_reduce_add_epi32(
+          _mm512_add_epi32(_mm512_madd_epi16(even, one), _mm512_madd_epi16(odd, one)));
     }
     return count;
   }
