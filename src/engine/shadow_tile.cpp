@@ -22,6 +22,25 @@ class Stopwatch {
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
+/// The keys in [begin, end) that some row of the tile may see.
+TokenList visible_keys(const CallContext& context, const QueryTile& tile, int64_t begin,
+                       int64_t end) {
+  int64_t low = end;
+  int64_t high = begin;
+  for (int64_t head = 0; head < context.call.query.heads; ++head) {
+    if (head > 0 && context.visibility.same_for(head, 0)) continue;
+    for (int64_t i = 0; i < tile.rows.count; ++i) {
+      const RowVisibility& seen = context.visibility.row(head, tile.rows.first + i);
+      if (seen.visible == 0) continue;
+      low = std::min<int64_t>(low, seen.begin);
+      high = std::max<int64_t>(high, seen.end);
+    }
+  }
+  low = std::max(low, begin);
+  high = std::min(high, end);
+  return {nullptr, low, std::max<int64_t>(high - low, 0)};
+}
+
 }  // namespace
 
 KernelSet choose_kernels(CpuFeatures features, Precision precision) {
@@ -110,29 +129,6 @@ void TileWorker::attend(const CallContext& context, int64_t kv_head,
   }
 }
 
-namespace {
-
-/// The keys in [begin, end) that some row of the tile may see.
-TokenList visible_keys(const CallContext& context, const QueryTile& tile, int64_t begin,
-                       int64_t end) {
-  int64_t low = end;
-  int64_t high = begin;
-  for (int64_t head = 0; head < context.call.query.heads; ++head) {
-    if (head > 0 && context.visibility.same_for(head, 0)) continue;
-    for (int64_t i = 0; i < tile.rows.count; ++i) {
-      const RowVisibility& seen = context.visibility.row(head, tile.rows.first + i);
-      if (seen.visible == 0) continue;
-      low = std::min<int64_t>(low, seen.begin);
-      high = std::max<int64_t>(high, seen.end);
-    }
-  }
-  low = std::max(low, begin);
-  high = std::min(high, end);
-  return {nullptr, low, std::max<int64_t>(high - low, 0)};
-}
-
-}  // namespace
-
 void TileWorker::run_dense(const CallContext& context, const QueryTile& tile, int64_t kv_head) {
   const int64_t group_heads = context.call.query.heads / context.call.key.heads;
   const ListRows rows{tile.rows, kv_head * group_heads, group_heads};
@@ -182,6 +178,7 @@ void TileWorker::run(const CallContext& context, const QueryTile& tile, int64_t 
       return;
     }
   }
+  const int64_t kept_before = counters.kept_pairs;
   int64_t first_row = 0;
   for (const ListRows& list : lists_) {
     int16_t* importance = nullptr;
@@ -191,6 +188,7 @@ void TileWorker::run(const CallContext& context, const QueryTile& tile, int64_t 
                                           kernels.pilot_dot, kernels.select);
       watch.lap(&counters.pilot_ns);
       if (!finite) {
+        counters.kept_pairs = kept_before;  // of lists that the whole tile's output replaces
         run_without_estimate(context, tile, kv_head);
         return;
       }

@@ -15,8 +15,8 @@ constexpr double kLog2E = 1.4426950408889634;
 
 }  // namespace
 
-/// Blocks [0, ends_first) and [blocks - ends_last, blocks) whole, then pairs of the middle.
-/// In the buffer they follow each other in this order.
+/// The first kFirstBlocks and the last kLastBlocks of the list's blocks whole, then pairs of those
+/// between them. In the buffer they follow each other in this order.
 struct TileEstimate::Sample {
   int64_t first_block = 0;
   int64_t blocks = 0;
