@@ -246,6 +246,18 @@ TEST_P(EngineInputTest, WhatSixteenBitsCannotHoldIsComputedInF32) {
   }
 }
 
+TEST_P(EngineInputTest, AListMadeDenseAgainIsCountedOnce) {
+  // Heads with lists of their own: the second head's NaN makes the first one's list in vain.
+  Problem p({2, 1, 8, 300, 32, 32, kF16});
+  causal(p);
+  p.query.set(1, 3, 0, test::kNan);
+  Engine engine =
+      make_engine(GetParam().with({.keep = 0.2, .keep_floor = 0, .share_heads = false}));
+  const CallReport report = attend(engine, p);
+  EXPECT_EQ(report.nonfinite_rows, 8);
+  EXPECT_EQ(report.kept_pairs, test::visible_pairs(p));
+}
+
 TEST_P(EngineInputTest, NanInAQueryStaysInItsRow) {
   for (const double bad : {test::kNan, -test::kInfinity}) {
     for (const int32_t rows_per_list : {1, 8}) {
