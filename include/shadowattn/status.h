@@ -15,6 +15,8 @@ enum class StatusCode {
   kUnsupported,      ///< valid, but this build or machine has no way to do it
   kOutOfMemory,      ///< scratch memory could not be had; the output was not written
   kInternal,         ///< a bug in shadowattn
+  kTimedOut,         ///< a device did not answer in time
+  kDeviceFailed,     ///< a device refused, went away or answered wrongly
 };
 
 /// Success, or a code with one plain line for a person. Cheap to move; `ok()` needs no string.
