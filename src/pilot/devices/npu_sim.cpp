@@ -19,6 +19,7 @@
 #include "pilot/devices/head_scorer.h"
 #include "pilot/devices/latency_model.h"
 #include "pilot/devices/npu_sim_faults.h"
+#include "pilot/devices/soc_file.h"
 
 namespace shadowattn {
 namespace {
@@ -303,7 +304,13 @@ Result<std::unique_ptr<Device>> open_npu_sim(const DeviceOptions& options) try {
   if (Status s = check_options(options); !s.ok()) return s;
   DeviceCapabilities capabilities = default_capabilities();
   std::optional<LatencyModel> model;
-  if (!options.soc.empty()) return Status::unsupported("npu-sim: SoC files are not read yet");
+  if (!options.soc.empty()) {
+    auto soc = load_soc(options.soc);
+    if (!soc.ok()) return soc.status();
+    capabilities = std::move(soc.value().capabilities);
+    capabilities.graph_bytes = npu_sim_graph_bytes;
+    model = soc.value().latency;
+  }
   if (options.max_graphs > 0) capabilities.max_graphs = options.max_graphs;
   if (options.timeout_ms > 0) capabilities.timeout = std::chrono::milliseconds(options.timeout_ms);
   auto device = std::make_unique<NpuSim>(std::move(capabilities), model, options);

@@ -25,7 +25,8 @@ class NpuSimFaults {
   int64_t first_;
 };
 
-/// How long after its start an operation that is late (kLate) ends.
+/// How long after its start an operation that is late (kLate) ends: well beyond the time-out, for
+/// callers count that from some moment later than the start.
 std::chrono::nanoseconds late_after(std::chrono::milliseconds timeout);
 
 /// Makes every score wrong (kWrong). Some become -128, which no device that works answers.
