@@ -192,13 +192,13 @@ void TileWorker::run(const CallContext& context, const QueryTile& tile, int64_t 
         run_without_estimate(context, tile, kv_head);
         return;
       }
-      importance = estimate_.row(0);
+      importance = estimate_.rows().row(0);
     } else {
-      importance = selector_.merge(context.visibility, list, first_row, context.keys, estimate_,
-                                   kernels.select);
+      importance =
+          selector_.merge(context.visibility, list, first_row, estimate_.rows(), kernels.select);
     }
     const TokenList tokens = selector_.select(context.options, context.visibility, list,
-                                              context.keys, importance, kernels.select);
+                                              context.keys.begin(), importance, kernels.select);
     watch.lap(&counters.select_ns);
     attend(context, kv_head, {&list, 1}, tokens, nullptr);
     watch.lap(&counters.attend_ns);
