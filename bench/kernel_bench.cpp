@@ -76,7 +76,7 @@ void bench_quantize_q8_0(benchmark::State& state, const QuantizeKernel& kernel) 
   std::vector<int8_t> q(static_cast<size_t>(kKeys * kDim));
   std::vector<float> scale(static_cast<size_t>(kKeys));
   for (auto _ : state) {
-    benchmark::DoNotOptimize(kernel.from_q8_0(x.data(), kDim / kQ8BlockElements * kQ8BlockBytes,
+    benchmark::DoNotOptimize(kernel.q8_0.rows(x.data(), kDim / kQ8BlockElements * kQ8BlockBytes,
                                               kKeys, kDim, q.data(), scale.data()));
   }
   count_pairs(state, kKeys);
@@ -88,7 +88,7 @@ void bench_quantize(benchmark::State& state, const QuantizeKernel& kernel) {
   std::vector<float> scale(static_cast<size_t>(kKeys));
   for (auto _ : state) {
     benchmark::DoNotOptimize(
-        kernel.from_f16(x.data(), kDim * 2, kKeys, kDim, q.data(), scale.data()));
+        kernel.f16.rows(x.data(), kDim * 2, kKeys, kDim, q.data(), scale.data()));
   }
   count_pairs(state, kKeys);
 }

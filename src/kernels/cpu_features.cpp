@@ -4,6 +4,7 @@
 #include "kernels/attend16/attend16.h"
 #include "kernels/pilot_dot/pilot_dot.h"
 #include "kernels/quantize/quantize.h"
+#include "kernels/score_rank/score_rank.h"
 #include "kernels/select/select.h"
 #include "shadowattn/cpu.h"
 
@@ -99,6 +100,7 @@ std::vector<KernelInfo> list_kernels() {
   std::vector<KernelInfo> kernels;
   append("quantize", quantize_kernels(), kernels);
   append("pilot_dot", pilot_dot_kernels(), kernels);
+  append("score_rank", score_rank_kernels(), kernels);
   append("select", select_kernels(), kernels);
   append("attend", attend_kernels(), kernels);
   append("attend16", attend16_kernels(), kernels);

@@ -36,8 +36,9 @@ bool KeyEstimate::build(const AttentionCall& call, int64_t kv_head, int64_t begi
     const int64_t first = task * kKeysPerTask;
     const int64_t count = std::min(kKeysPerTask, end - begin - first);
     int8_t* q8 = chunk_[static_cast<size_t>(thread)].data();
-    const bool ok = quantize.from(call.key.type)(
-        call.key.row(kv_head, begin + first), call.key.row_stride, count, dim, q8, scales + first);
+    const bool ok = quantize.of(call.key.type)
+                        .rows(call.key.row(kv_head, begin + first), call.key.row_stride, count, dim,
+                              q8, scales + first);
     if (!ok) finite.store(false, std::memory_order_relaxed);
     pilot.pack_keys(q8, count, dim, packed_.data() + first / kPilotKeyBlock * block_bytes_);
   });
@@ -86,9 +87,10 @@ bool TileEstimate::quantize_list(const AttentionCall& call, const ListRows& list
   const TensorView& query = call.query;
   bool finite = true;
   for (int64_t i = 0; i < list.count(); ++i) {
-    finite &= quantize.from(query.type)(query.row(list.head(i), list.row(i)), query.row_stride, 1,
-                                        query.dim, quantised_.data() + (first + i) * query.dim,
-                                        query_scale_.data() + first + i);
+    finite &=
+        quantize.of(query.type)
+            .rows(query.row(list.head(i), list.row(i)), query.row_stride, 1, query.dim,
+                  quantised_.data() + (first + i) * query.dim, query_scale_.data() + first + i);
   }
   return finite;
 }

@@ -11,6 +11,7 @@
 #include "kernels/family.h"
 #include "kernels/pilot_dot/pilot_dot.h"
 #include "kernels/quantize/quantize.h"
+#include "kernels/score_rank/score_rank.h"
 #include "kernels/select/select.h"
 
 namespace shadowattn {
@@ -102,6 +103,7 @@ void expect_sound_list(const std::vector<Kernel>& kernels) {
 TEST(KernelListTest, BestFirstScalarLast) {
   expect_sound_list(quantize_kernels());
   expect_sound_list(pilot_dot_kernels());
+  expect_sound_list(score_rank_kernels());
   expect_sound_list(select_kernels());
   expect_sound_list(attend_kernels());
 }
@@ -133,14 +135,14 @@ TEST(KernelListTest, PrecisionDecidesOnAttend16) {
 TEST(KernelListTest, ListsEveryKernelOfEveryFamily) {
   const std::vector<KernelInfo> kernels = list_kernels();
   EXPECT_EQ(kernels.size(), quantize_kernels().size() + pilot_dot_kernels().size() +
-                                select_kernels().size() + attend_kernels().size() +
-                                attend16_kernels().size());
+                                score_rank_kernels().size() + select_kernels().size() +
+                                attend_kernels().size() + attend16_kernels().size());
   std::set<std::string_view> families;
   for (const KernelInfo& kernel : kernels) {
     EXPECT_FALSE(kernel.name.empty());
     families.insert(kernel.family);
   }
-  std::set<std::string_view> expected = {"quantize", "pilot_dot", "select", "attend"};
+  std::set<std::string_view> expected = {"quantize", "pilot_dot", "score_rank", "select", "attend"};
   if (!attend16_kernels().empty()) expected.insert("attend16");
   EXPECT_EQ(families, expected);
 }

@@ -79,8 +79,8 @@ Quantized quantize(const QuantizeKernel& kernel, const TensorView& x, int64_t he
   Quantized result;
   result.q.assign(static_cast<size_t>(x.rows * x.dim), 99);
   result.scale.assign(static_cast<size_t>(x.rows), -1.0F);
-  result.finite = kernel.from(x.type)(x.row(head, 0), x.row_stride, x.rows, x.dim, result.q.data(),
-                                      result.scale.data());
+  result.finite = kernel.of(x.type).rows(x.row(head, 0), x.row_stride, x.rows, x.dim,
+                                         result.q.data(), result.scale.data());
   return result;
 }
 
@@ -149,7 +149,7 @@ TEST_P(Q8QuantizeTest, ScalesThatAreNotFiniteAreReported) {
 TEST_P(Q8QuantizeTest, NoRows) {
   const QuantizeKernel& kernel = GetParam().kernel;
   SHADOWATTN_SKIP_UNLESS_RUNS_HERE(kernel);
-  EXPECT_TRUE(kernel.from_q8_0(nullptr, 34, 0, 32, nullptr, nullptr));
+  EXPECT_TRUE(kernel.q8_0.rows(nullptr, 34, 0, 32, nullptr, nullptr));
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, Q8QuantizeTest,

@@ -45,8 +45,8 @@ Quantized run(const QuantizeKernel& kernel, const TensorView& x, int64_t head) {
   Quantized result;
   result.q.assign(static_cast<size_t>(x.rows * x.dim) + kGuard, 99);
   result.scale.assign(static_cast<size_t>(x.rows) + kGuard, -1.0F);
-  result.finite = kernel.from(x.type)(x.row(head, 0), x.row_stride, x.rows, x.dim, result.q.data(),
-                                      result.scale.data());
+  result.finite = kernel.of(x.type).rows(x.row(head, 0), x.row_stride, x.rows, x.dim,
+                                         result.q.data(), result.scale.data());
   for (size_t i = 0; i < kGuard; ++i) {
     EXPECT_EQ(result.q[result.q.size() - 1 - i], 99) << "written beyond the end";
     EXPECT_EQ(result.scale[result.scale.size() - 1 - i], -1.0F) << "written beyond the end";
@@ -97,8 +97,8 @@ class QuantizeTest : public testing::TestWithParam<QuantizeKernel> {};
 
 TEST_P(QuantizeTest, NoRows) {
   SHADOWATTN_SKIP_UNLESS_RUNS_HERE(GetParam());
-  EXPECT_TRUE(GetParam().from_f32(nullptr, 64, 0, 16, nullptr, nullptr));
-  EXPECT_TRUE(GetParam().from_f16(nullptr, 32, 0, 16, nullptr, nullptr));
+  EXPECT_TRUE(GetParam().f32.rows(nullptr, 64, 0, 16, nullptr, nullptr));
+  EXPECT_TRUE(GetParam().f16.rows(nullptr, 32, 0, 16, nullptr, nullptr));
 }
 
 TEST_P(QuantizeTest, TiesGoToEven) {

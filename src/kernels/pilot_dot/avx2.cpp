@@ -69,6 +69,42 @@ void score_rows(const PilotTile& tile, int64_t row, int64_t block) {
   });
 }
 
+struct Rounding {
+  __m256i half;      ///< 2^shift / 2
+  __m128i shift;     ///< one count for all lanes
+  __m256i mantissa;  ///< 16-bit lanes
+};
+
+inline Rounding rounding(Requantisation r) {
+  return {_mm256_set1_epi32((1 << r.shift) / 2), _mm_cvtsi32_si128(r.shift),
+          _mm256_set1_epi16(static_cast<int16_t>(r.mantissa))};
+}
+
+/// Sixteen INT8 scores of one row from their INT32 sums.
+inline void store_fixed(__m256i low, __m256i high, const Rounding& rounding, int8_t* out) {
+  low = _mm256_sra_epi32(_mm256_add_epi32(low, rounding.half), rounding.shift);
+  high = _mm256_sra_epi32(_mm256_add_epi32(high, rounding.half), rounding.shift);
+  const __m256i words = _mm256_mulhrs_epi16(
+      _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xD8), rounding.mantissa);
+  const __m128i bytes =
+      _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+  // packs saturates to [-128, 127].
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_max_epi8(bytes, _mm_set1_epi8(-127)));
+}
+
+template <int kRows>
+void fixed_rows(const PilotFixed& tile, const Rounding& rounding, int64_t row, int64_t block) {
+  __m256i low[kRows];
+  __m256i high[kRows];
+  dot_rows<kRows>(static_cast<const int16_t*>(tile.queries) + row * tile.dim,
+                  static_cast<const int16_t*>(tile.keys) + block * kPilotKeyBlock * tile.dim,
+                  tile.dim, low, high);
+  unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
+    store_fixed(low[r], high[r], rounding,
+                tile.scores + (row + r) * tile.stride + block * kPilotKeyBlock);
+  });
+}
+
 /// Eight keys' shares of one row.
 inline __m256 shares(__m256i acc, __m256 key_factor, __m256 slope, __m256 offset) {
   const __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(acc), key_factor);
@@ -144,6 +180,17 @@ void pilot_scores_avx2(const PilotTile& tile) {
       default:
         break;
     }
+  }
+}
+
+void pilot_fixed_scores_avx2(const PilotFixed& tile) {
+  const Rounding round = rounding(tile.requantisation);
+  for (int64_t block = 0; block < tile.key_blocks; ++block) {
+    int64_t row = 0;
+    for (; row + kRowsPerStep <= tile.rows; row += kRowsPerStep) {
+      fixed_rows<kRowsPerStep>(tile, round, row, block);
+    }
+    for (; row < tile.rows; ++row) fixed_rows<1>(tile, round, row, block);
   }
 }
 

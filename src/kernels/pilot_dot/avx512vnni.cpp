@@ -35,14 +35,14 @@ inline int32_t load_word(const int8_t* p) {
 }
 
 /// acc[r][b]: the INT32 sums of kRows query rows (from `q` on) and kBlocks key blocks (from `k`
-/// on).
+/// on), all plus `added`.
 template <int kRows, int kBlocks>
 [[gnu::always_inline]] inline void dot_rows(const int8_t* q, const uint8_t* k, int64_t dim,
-                                            __m512i (&acc)[kRows][kBlocks]) {
+                                            __m512i (&acc)[kRows][kBlocks], int32_t added = 0) {
   const int64_t row_bytes = kQueryHeader + dim;
   const int64_t block_bytes = kPilotKeyBlock * dim;
   unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
-    const __m512i start = _mm512_set1_epi32(load_word(q + r * row_bytes));
+    const __m512i start = _mm512_set1_epi32(load_word(q + r * row_bytes) + added);
     unrolled<kBlocks>([&](auto b) __attribute__((always_inline)) { acc[r][b] = start; });
   });
   q += kQueryHeader;
@@ -72,6 +72,45 @@ void score_rows(const PilotTile& tile, int64_t row, int64_t block) {
     const int64_t key = (block + b) * kPilotKeyBlock;
     store_scores(acc[r][b], tile.key_factor + key, tile.row_factor[row + r],
                  tile.scores + (row + r) * tile.stride + key);
+  });
+}
+
+/// Four blocks of one row: 64 scores at once. Sums have half a unit added already.
+inline void store_fixed(const __m512i (&acc)[4], __m128i shift, __m512i mantissa, int8_t* out) {
+  const __m512i first =
+      _mm512_packs_epi32(_mm512_sra_epi32(acc[0], shift), _mm512_sra_epi32(acc[1], shift));
+  const __m512i second =
+      _mm512_packs_epi32(_mm512_sra_epi32(acc[2], shift), _mm512_sra_epi32(acc[3], shift));
+  const __m512i bytes = _mm512_packs_epi16(_mm512_mulhrs_epi16(first, mantissa),
+                                           _mm512_mulhrs_epi16(second, mantissa));
+  // packs works in 128-bit lanes: a lane now holds four keys of each block.
+  const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+  // It saturates to [-128, 127].
+  _mm512_storeu_si512(
+      out, _mm512_max_epi8(_mm512_permutexvar_epi32(order, bytes), _mm512_set1_epi8(-127)));
+}
+
+inline void store_fixed(const __m512i (&acc)[1], __m128i shift, __m512i mantissa, int8_t* out) {
+  const __m256i words = _mm256_mulhrs_epi16(_mm512_cvtsepi32_epi16(_mm512_sra_epi32(acc[0], shift)),
+                                            _mm512_castsi512_si256(mantissa));
+  const __m128i bytes =
+      _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_max_epi8(bytes, _mm_set1_epi8(-127)));
+}
+
+template <int kRows, int kBlocks>
+void fixed_rows(const PilotFixed& tile, int64_t row, int64_t block) {
+  __m512i acc[kRows][kBlocks];
+  const int32_t shift = tile.requantisation.shift;
+  dot_rows<kRows, kBlocks>(
+      static_cast<const int8_t*>(tile.queries) + row * (kQueryHeader + tile.dim),
+      static_cast<const uint8_t*>(tile.keys) + block * kPilotKeyBlock * tile.dim, tile.dim, acc,
+      (1 << shift) / 2);
+  const __m128i count = _mm_cvtsi32_si128(shift);
+  const __m512i mantissa = _mm512_set1_epi16(static_cast<int16_t>(tile.requantisation.mantissa));
+  unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
+    store_fixed(acc[r], count, mantissa,
+                tile.scores + (row + r) * tile.stride + block * kPilotKeyBlock);
   });
 }
 
@@ -124,6 +163,14 @@ void score_blocks(const PilotTile& tile, int64_t block) {
   if (row < tile.rows) score_rows<1, kBlocks>(tile, row, block);
 }
 
+template <int kRows, int kBlocks>
+void fixed_blocks(const PilotFixed& tile, int64_t block) {
+  int64_t row = 0;
+  for (; row + kRows <= tile.rows; row += kRows) fixed_rows<kRows, kBlocks>(tile, row, block);
+  for (; row + 2 <= tile.rows; row += 2) fixed_rows<2, kBlocks>(tile, row, block);
+  if (row < tile.rows) fixed_rows<1, kBlocks>(tile, row, block);
+}
+
 }  // namespace
 
 int64_t pilot_key_block_bytes_avx512vnni(int64_t dim) { return kPilotKeyBlock * dim; }
@@ -163,6 +210,12 @@ void pilot_ranks_avx512vnni(const PilotRank& list) {
     list.in_range ? rank_blocks<2, false>(list, block) : rank_blocks<2, true>(list, block);
   }
   if (block < list.key_blocks) rank_blocks<1, true>(list, block);
+}
+
+void pilot_fixed_scores_avx512vnni(const PilotFixed& tile) {
+  int64_t block = 0;
+  for (; block + 4 <= tile.key_blocks; block += 4) fixed_blocks<4, 4>(tile, block);
+  for (; block < tile.key_blocks; ++block) fixed_blocks<8, 1>(tile, block);
 }
 
 void pilot_scores_avx512vnni(const PilotTile& tile) {

@@ -9,6 +9,7 @@ namespace shadowattn {
   void pilot_pack_keys_##name(const int8_t*, int64_t, int64_t, void*);    \
   void pilot_pack_queries_##name(const int8_t*, int64_t, int64_t, void*); \
   void pilot_scores_##name(const PilotTile&);                             \
+  void pilot_fixed_scores_##name(const PilotFixed&);                      \
   void pilot_ranks_##name(const PilotRank&);
 #include "kernels/pilot_dot/kernels.inc"
 #undef SHADOWATTN_KERNEL
@@ -23,6 +24,7 @@ const std::vector<PilotDotKernel>& pilot_dot_kernels() {
    pilot_pack_keys_##name,             \
    pilot_pack_queries_##name,          \
    pilot_scores_##name,                \
+   pilot_fixed_scores_##name,          \
    pilot_ranks_##name},
 #include "kernels/pilot_dot/kernels.inc"
 #undef SHADOWATTN_KERNEL

@@ -1,11 +1,13 @@
-// Kernel family `pilot_dot`: INT8 Q·Kᵀ of one tile, as 16-bit fixed-point scores or as one rank per
-// key for all rows of a token list.
+// Kernel family `pilot_dot`: INT8 Q·Kᵀ of one tile, as 16-bit fixed-point scores, as INT8 scores by
+// a multiplier fixed beforehand, or as one rank per key for all rows of a token list.
 //
 //   acc[r][j]   = Σ_d q[r][d] · k[j][d]                          exact INT32, |acc| ≤ 256 · 127²
 //   score[r][j] = round_to_nearest_even((float(acc) · key_factor[j]) · row_factor[r])
 //
 // clamped to [-32767, 32767]; -32768 is kept free for "hidden" (kHiddenScore, select.h). The caller
 // chooses the factors so that scores fit (products of 2^31 and more are outside the contract).
+//
+//   fixed[r][j] = requantise(acc[r][j], requantisation)          INT8, see shadowattn/device.h
 //
 //   share[j] = Σ_r e2((float(acc[r][j]) · key_factor[j]) · slope[r] + offset[r])
 //   rank[j]  = upper 16 bits of share[j], an f32                 0 … 0x7F80 (infinity)
@@ -22,7 +24,7 @@
 //
 // Operands are packed once and reused: keys per call, queries per tile. Each kernel has its own
 // packed layout. Keys come in blocks of kPilotKeyBlock; pack_keys pads the last one with zero
-// keys, and `scores` writes whole blocks.
+// keys, and scores are written in whole blocks.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +32,7 @@
 #include <vector>
 
 #include "shadowattn/cpu.h"
+#include "shadowattn/device.h"
 
 namespace shadowattn {
 
@@ -45,6 +48,17 @@ struct PilotTile {
   const float* row_factor = nullptr;  ///< [rows]
   int16_t* scores = nullptr;  ///< [rows][stride], first key_blocks · kPilotKeyBlock written
   int64_t stride = 0;         ///< elements
+};
+
+struct PilotFixed {
+  const void* queries = nullptr;  ///< as in PilotTile, as are the next four
+  int64_t rows = 0;
+  const void* keys = nullptr;
+  int64_t key_blocks = 0;
+  int64_t dim = 0;
+  Requantisation requantisation;  ///< valid
+  int8_t* scores = nullptr;       ///< [rows][stride], first key_blocks · kPilotKeyBlock written
+  int64_t stride = 0;             ///< bytes
 };
 
 /// Largest f32 whose bits are a share: 2^120, so that sums stay ordered (they may reach infinity).
@@ -76,6 +90,7 @@ struct PilotDotKernel {
   /// q: dense [rows][dim], values in [-127, 127]. packed: rows · query_row_bytes.
   void (*pack_queries)(const int8_t* q, int64_t rows, int64_t dim, void* packed);
   void (*scores)(const PilotTile& tile);
+  void (*fixed_scores)(const PilotFixed& tile);
   void (*ranks)(const PilotRank& list);
 };
 

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "kernels/pilot_dot/pilot_dot.h"
+#include "kernels/pilot_dot/requantise.h"
 
 namespace shadowattn {
 namespace {
@@ -43,6 +44,17 @@ void pilot_scores_scalar(const PilotTile& tile) {
       const float scaled = (static_cast<float>(acc) * tile.key_factor[j]) * tile.row_factor[r];
       const float clamped = std::fmin(std::fmax(scaled, -32767.0F), 32767.0F);
       tile.scores[r * tile.stride + j] = static_cast<int16_t>(std::nearbyint(clamped));
+    }
+  }
+}
+
+void pilot_fixed_scores_scalar(const PilotFixed& tile) {
+  const auto* queries = static_cast<const int8_t*>(tile.queries);
+  const auto* keys = static_cast<const int8_t*>(tile.keys);
+  for (int64_t r = 0; r < tile.rows; ++r) {
+    for (int64_t j = 0; j < tile.key_blocks * kPilotKeyBlock; ++j) {
+      const int32_t acc = dot(queries + r * tile.dim, keys + j * tile.dim, tile.dim);
+      tile.scores[r * tile.stride + j] = requantise(acc, tile.requantisation);
     }
   }
 }

@@ -1,20 +1,33 @@
 #include "kernels/quantize/quantize.h"
 
+#include "kernels/quantize/quantize_code.h"
+
 namespace shadowattn {
+
+// Names only: what they are made of is known to the ISA files alone.
+namespace simd {
+#define SHADOWATTN_KERNEL(name, needs, Simd) struct Simd;
+#include "kernels/quantize/kernels.inc"
+#undef SHADOWATTN_KERNEL
+}  // namespace simd
+
+namespace {
+
+template <typename Simd, ElementType kType>
+QuantizeFunctions functions() {
+  using Code = QuantizeCode<Simd, kType>;
+  return {Code::rows, Code::row_scales, Code::fixed, Code::add_rows};
+}
+
+}  // namespace
 
 // The list is built here, from addresses only: code of an ISA file must not run on a machine that
 // lacks the ISA, not even a constructor.
-#define SHADOWATTN_KERNEL(name, needs)                                               \
-  bool quantize_f32_##name(const void*, int64_t, int64_t, int64_t, int8_t*, float*); \
-  bool quantize_f16_##name(const void*, int64_t, int64_t, int64_t, int8_t*, float*); \
-  bool quantize_q8_0_##name(const void*, int64_t, int64_t, int64_t, int8_t*, float*);
-#include "kernels/quantize/kernels.inc"
-#undef SHADOWATTN_KERNEL
-
 const std::vector<QuantizeKernel>& quantize_kernels() {
   static const std::vector<QuantizeKernel> kernels = {
-#define SHADOWATTN_KERNEL(name, needs) \
-  {#name, needs, quantize_f32_##name, quantize_f16_##name, quantize_q8_0_##name},
+#define SHADOWATTN_KERNEL(name, needs, Simd)                 \
+  {#name, needs, functions<simd::Simd, ElementType::kF32>(), \
+   functions<simd::Simd, ElementType::kF16>(), functions<simd::Simd, ElementType::kQ8_0>()},
 #include "kernels/quantize/kernels.inc"
 #undef SHADOWATTN_KERNEL
   };

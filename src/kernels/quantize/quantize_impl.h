@@ -2,33 +2,56 @@
 #pragma once
 
 #include "kernels/quantize/quantize.h"
+#include "kernels/quantize/quantize_code.h"
 #include "kernels/simd/load_row.h"
 
 namespace shadowattn {
 
+/// v less the means of elements d and on; null: zeros.
+template <typename Simd>
+[[gnu::always_inline]] inline typename Simd::Vec centred(typename Simd::Vec v, const float* mean,
+                                                         int64_t d) {
+  return mean == nullptr ? v : Simd::sub(v, Simd::load(mean + d));
+}
+
+template <typename Simd>
+[[gnu::always_inline]] inline typename Simd::Vec magnitude(typename Simd::Vec v) {
+  return Simd::max(v, Simd::sub(Simd::zero(), v));
+}
+
+/// The largest |x - mean| of a row. False when one is not finite.
 template <typename Simd, ElementType kType>
-bool quantize_rows(const void* src, int64_t stride, int64_t rows, int64_t dim, int8_t* q,
-                   float* scale) {
+[[gnu::always_inline]] inline bool row_absmax(const char* x, int64_t dim, const float* mean,
+                                              float& absmax) {
+  using Vec = typename Simd::Vec;
+  using Block = ElementBlock<Simd, kType>;
+  Vec largest = Simd::zero();
+  bool finite = true;
+  for (int64_t d = 0; d < dim; d += Block::kElements) {
+    const Block block(x, d);
+    for (int i = 0; i < Block::kVecs; ++i) {
+      const Vec v = centred<Simd>(block.vec(i), mean, d + i * Simd::kLanes);
+      finite = finite && !Simd::any_nonfinite(v);
+      largest = Simd::max(largest, magnitude<Simd>(v));
+    }
+  }
+  float lanes[Simd::kLanes];
+  Simd::store(lanes, largest);
+  absmax = 0.0F;
+  for (const float lane : lanes) absmax = lane > absmax ? lane : absmax;
+  return finite;
+}
+
+template <typename Simd, ElementType kType>
+bool QuantizeCode<Simd, kType>::rows(const void* src, int64_t stride, int64_t rows, int64_t dim,
+                                     int8_t* q, float* scale) {
   using Vec = typename Simd::Vec;
   using Block = ElementBlock<Simd, kType>;
   bool finite = true;
   for (int64_t r = 0; r < rows; ++r, q += dim) {
     const char* x = static_cast<const char*>(src) + r * stride;
-    Vec largest = Simd::zero();
-    bool row_finite = true;
-    for (int64_t d = 0; d < dim; d += Block::kElements) {
-      const Block block(x, d);
-      for (int i = 0; i < Block::kVecs; ++i) {
-        const Vec v = block.vec(i);
-        row_finite = row_finite && !Simd::any_nonfinite(v);
-        largest = Simd::max(largest, Simd::max(v, Simd::sub(Simd::zero(), v)));
-      }
-    }
-    float lanes[Simd::kLanes];
-    Simd::store(lanes, largest);
-    float absmax = 0.0F;
-    for (const float lane : lanes) absmax = lane > absmax ? lane : absmax;
-
+    float absmax;
+    const bool row_finite = row_absmax<Simd, kType>(x, dim, nullptr, absmax);
     const bool usable = row_finite && absmax >= kSmallestQuantizable;
     finite = finite && row_finite;
     scale[r] = usable ? absmax / 127.0F : 0.0F;
@@ -45,6 +68,61 @@ bool quantize_rows(const void* src, int64_t stride, int64_t rows, int64_t dim, i
     }
   }
   return finite;
+}
+
+template <typename Simd, ElementType kType>
+bool QuantizeCode<Simd, kType>::row_scales(const void* src, int64_t stride, int64_t rows,
+                                           int64_t dim, const float* mean, float* scale) {
+  bool finite = true;
+  for (int64_t r = 0; r < rows; ++r) {
+    const char* x = static_cast<const char*>(src) + r * stride;
+    float absmax;
+    const bool row_finite = row_absmax<Simd, kType>(x, dim, mean, absmax);
+    finite = finite && row_finite;
+    scale[r] = row_finite && absmax >= kSmallestQuantizable ? absmax / 127.0F : 0.0F;
+  }
+  return finite;
+}
+
+template <typename Simd, ElementType kType>
+int64_t QuantizeCode<Simd, kType>::fixed(const void* src, int64_t stride, int64_t rows, int64_t dim,
+                                         const float* mean, float inverse, int8_t* q) {
+  using Vec = typename Simd::Vec;
+  using Block = ElementBlock<Simd, kType>;
+  const Vec factor = Simd::set1(inverse);
+  const Vec low = Simd::set1(-127.0F);
+  const Vec high = Simd::set1(127.0F);
+  const Vec limit = Simd::set1(127.5F);
+  int64_t clipped = 0;
+  for (int64_t r = 0; r < rows; ++r, q += dim) {
+    const char* x = static_cast<const char*>(src) + r * stride;
+    for (int64_t d = 0; d < dim; d += Block::kElements) {
+      const Block block(x, d);
+      for (int i = 0; i < Block::kVecs; ++i) {
+        const int64_t at = d + i * Simd::kLanes;
+        const Vec v = Simd::mul(centred<Simd>(block.vec(i), mean, at), factor);
+        clipped += Simd::count_less(limit, magnitude<Simd>(v));
+        Simd::store_int8(q + at, Simd::min(Simd::max(v, low), high));
+      }
+    }
+  }
+  return clipped;
+}
+
+template <typename Simd, ElementType kType>
+void QuantizeCode<Simd, kType>::add_rows(const void* src, int64_t stride, int64_t rows, int64_t dim,
+                                         float* sum) {
+  using Vec = typename Simd::Vec;
+  using Block = ElementBlock<Simd, kType>;
+  for (int64_t d = 0; d < dim; d += Block::kElements) {
+    Vec acc[Block::kVecs];
+    for (int i = 0; i < Block::kVecs; ++i) acc[i] = Simd::load(sum + d + i * Simd::kLanes);
+    for (int64_t r = 0; r < rows; ++r) {
+      const Block block(static_cast<const char*>(src) + r * stride, d);
+      for (int i = 0; i < Block::kVecs; ++i) acc[i] = Simd::add(acc[i], block.vec(i));
+    }
+    for (int i = 0; i < Block::kVecs; ++i) Simd::store(sum + d + i * Simd::kLanes, acc[i]);
+  }
 }
 
 }  // namespace shadowattn

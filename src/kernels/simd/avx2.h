@@ -61,6 +61,10 @@ struct Avx2 {
   static bool any_different(Vec a, Vec b) {
     return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_NEQ_UQ)) != 0;
   }
+  static int count_less(Vec a, Vec b) {
+    return _mm_popcnt_u32(
+        static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ))));
+  }
   static bool any_nonfinite(Vec v) {
     const __m256i exponent = _mm256_set1_epi32(0x7F800000);
     const __m256i bits = _mm256_and_si256(_mm256_castps_si256(v), exponent);

@@ -51,6 +51,9 @@ struct Avx512 {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(v)));
   }
   static bool any_different(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ) != 0; }
+  static int count_less(Vec a, Vec b) {
+    return _mm_popcnt_u32(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ));
+  }
   static bool any_nonfinite(Vec v) {
     const __m512i exponent = _mm512_set1_epi32(0x7F800000);
     const __m512i bits = _mm512_and_si512(_mm512_castps_si512(v), exponent);

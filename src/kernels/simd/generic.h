@@ -73,6 +73,12 @@ struct Generic {
     }
     return false;
   }
+  /// In how many lanes a < b.
+  static int count_less(Vec a, Vec b) {
+    int count = 0;
+    for (int i = 0; i < kLanes; ++i) count += a[i] < b[i] ? 1 : 0;
+    return count;
+  }
   /// True when a lane is infinite or NaN.
   static bool any_nonfinite(Vec v) {
     Int bits;
