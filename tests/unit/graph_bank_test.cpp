@@ -201,29 +201,29 @@ TEST(GraphBankTest, ARefusalMayComeAfterTheRelease) {
 }
 
 TEST(GraphBankTest, RefusedAtOnce) {
-  for (const StatusCode code : {StatusCode::kUnsupported, StatusCode::kInvalidArgument}) {
-    FakeDevice device(4, 1000);
-    GraphBank bank(device);
-    device.compile_status = Status(code, "no");
-    EXPECT_EQ(bank.find(graph(1)).status().code(), code);
-    device.compile_status = {};
-    EXPECT_EQ(bank.find(graph(1)).status().code(), StatusCode::kUnsupported);
-    EXPECT_EQ(bank.counters().refused, 1);
-    expect_account(bank, device);
-  }
+  FakeDevice device(4, 1000);
+  GraphBank bank(device);
+  device.compile_status = Status::unsupported("no");
+  EXPECT_EQ(bank.find(graph(1)).status().message(), "no");
+  device.compile_status = {};
+  EXPECT_EQ(bank.find(graph(1)).status().code(), StatusCode::kUnsupported);
+  EXPECT_EQ(bank.counters().refused, 1);
+  expect_account(bank, device);
 }
 
 TEST(GraphBankTest, AnotherErrorMayPass) {
-  FakeDevice device(1, 1000);
-  GraphBank bank(device);
-  find(bank, graph(1));
-  device.compile_status = Status(StatusCode::kDeviceFailed, "queue full");
-  EXPECT_EQ(bank.find(graph(2)).status().code(), StatusCode::kDeviceFailed);
-  EXPECT_EQ(bank.counters().refused, 0);
-  expect_account(bank, device);
-  device.compile_status = {};
-  find(bank, graph(2));
-  expect_account(bank, device);
+  for (const StatusCode code : {StatusCode::kInvalidArgument, StatusCode::kDeviceFailed}) {
+    FakeDevice device(1, 1000);
+    GraphBank bank(device);
+    find(bank, graph(1));
+    device.compile_status = Status(code, "the queue is full");
+    EXPECT_EQ(bank.find(graph(2)).status().code(), code);
+    EXPECT_EQ(bank.counters().refused, 0);
+    expect_account(bank, device);
+    device.compile_status = {};
+    find(bank, graph(2));
+    expect_account(bank, device);
+  }
 }
 
 TEST(GraphBankTest, AReleaseThatFailsIsReported) {
