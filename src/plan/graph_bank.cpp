@@ -36,10 +36,8 @@ Result<GraphId> GraphBank::find(const GraphSpec& spec) {
   graphs_.reserve(graphs_.size() + 1);  // Nothing must fail once it is compiled.
   const Result<Ticket> ticket = device_.compile(next_id_, spec);
   if (!ticket.ok()) {
-    const StatusCode code = ticket.status().code();
-    if (code == StatusCode::kUnsupported || code == StatusCode::kInvalidArgument) {
-      remember_refusal(spec);
-    }
+    // Other errors may pass: a full queue, say.
+    if (ticket.status().code() == StatusCode::kUnsupported) remember_refusal(spec);
     return ticket.status();
   }
   graphs_.push_back({next_id_, spec, ticket.value(), bytes, ++uses_});

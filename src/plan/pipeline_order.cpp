@@ -7,6 +7,9 @@
 namespace shadowattn {
 namespace {
 
+/// Heads simulated in search of a better order: about ten microseconds.
+constexpr int64_t kExchangeBudget = 2048;
+
 double clean(double ns) { return ns > 0.0 ? std::min(ns, 1e18) : 0.0; }
 
 /// A job in the terms of the simulation.
@@ -14,6 +17,8 @@ struct HeadTimes {
   double device = 0.0;  ///< of one head
   double cpu = 0.0;
   int heads = 1;
+
+  bool operator==(const HeadTimes&) const = default;
 };
 
 HeadTimes head_times(const PipelineJob& job) {
@@ -54,7 +59,15 @@ class Simulation {
   }
 
   int cpu_threads() const { return workers_.count(); }
-  size_t size() const { return jobs_.size(); }
+  bool same(int32_t a, int32_t b) const {
+    return jobs_[static_cast<size_t>(a)] == jobs_[static_cast<size_t>(b)];
+  }
+  /// Of all jobs: what one simulation costs.
+  int64_t heads() const {
+    int64_t heads = 0;
+    for (const HeadTimes& job : jobs_) heads += job.heads;
+    return heads;
+  }
 
   double makespan(std::span<const int32_t> order) {
     workers_.reset();
@@ -130,6 +143,43 @@ Lags lags_of(const HeadTimes& job, int32_t index) {
   return {job.device + others * (job.device - job.cpu), job.cpu, index};
 }
 
+/// An order with its makespan.
+struct Candidate {
+  std::vector<int32_t> order;
+  double makespan = 0.0;
+
+  /// By more than rounding.
+  bool longer_than(double other) const { return other < makespan * (1.0 - 1e-9); }
+};
+
+/// Exchanges two jobs wherever that ends sooner, neighbours first, until nothing does, nothing can,
+/// or kExchangeBudget is spent. With few slots or several workers that finds what Johnson's order
+/// misses: on random sets of up to 16 jobs nearly all of it.
+void exchange(Simulation& simulation, Candidate& best) {
+  const size_t count = best.order.size();
+  const double bound = simulation.lower_bound();
+  int64_t left = kExchangeBudget / std::max<int64_t>(1, simulation.heads());
+  for (bool improved = true; improved;) {
+    improved = false;
+    for (size_t distance = 1; distance < count; ++distance) {
+      for (size_t i = 0; i + distance < count; ++i) {
+        int32_t& a = best.order[i];
+        int32_t& b = best.order[i + distance];
+        if (simulation.same(a, b)) continue;
+        if (left-- <= 0 || !best.longer_than(bound)) return;
+        std::swap(a, b);
+        const double makespan = simulation.makespan(best.order);
+        if (best.longer_than(makespan)) {
+          best.makespan = makespan;
+          improved = true;
+        } else {
+          std::swap(a, b);
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 
 double PipelinePrediction::device_idle_share() const {
@@ -187,14 +237,15 @@ std::vector<int32_t> johnson_order(std::span<const PipelineJob> jobs, int cpu_th
 }
 
 std::vector<int32_t> plan_order(std::span<const PipelineJob> jobs, int slots, int cpu_threads) {
-  std::vector<int32_t> best = given_order(jobs.size());
-  if (jobs.size() < 2) return best;
   Simulation simulation(jobs, slots, cpu_threads);
-  const double given = simulation.makespan(best);
-  if (given <= simulation.lower_bound()) return best;
-  std::vector<int32_t> johnson = johnson_order(jobs, cpu_threads);
-  if (simulation.makespan(johnson) < given) best = std::move(johnson);
-  return best;
+  Candidate best = {given_order(jobs.size()), 0.0};
+  best.makespan = simulation.makespan(best.order);
+  if (!best.longer_than(simulation.lower_bound())) return std::move(best.order);
+  Candidate johnson = {johnson_order(jobs, cpu_threads), 0.0};
+  johnson.makespan = simulation.makespan(johnson.order);
+  if (best.longer_than(johnson.makespan)) best = std::move(johnson);
+  exchange(simulation, best);
+  return std::move(best.order);
 }
 
 }  // namespace shadowattn

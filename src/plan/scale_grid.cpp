@@ -102,9 +102,11 @@ std::optional<float> nearest_scale(const ScaleGrid& grid, std::span<float> row_s
   const float wanted = upper_value(row_scales, 0.0);
   if (grid.exact) return exact_scale(row_scales, wanted);
   if (wanted == kInfinity || grid.scales.empty()) return std::nullopt;
-  const auto distance = [wanted](float scale) { return std::abs(double{scale} - wanted); };
-  return *std::min_element(grid.scales.begin(), grid.scales.end(),
-                           [&](float a, float b) { return distance(a) < distance(b); });
+  const auto above = std::lower_bound(grid.scales.begin(), grid.scales.end(), wanted);
+  if (above == grid.scales.begin()) return *above;
+  const float below = *(above - 1);
+  const bool down = above == grid.scales.end() || wanted - double{below} <= *above - double{wanted};
+  return down ? below : *above;
 }
 
 Requantisation choose_requantisation(std::span<int16_t> sums, double saturated_share) {

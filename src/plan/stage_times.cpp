@@ -32,9 +32,9 @@ void SmoothedRate::observe(int64_t units, int64_t ns) {
 }
 
 void SmoothedLine::observe(double work, double ns) {
-  if (!(work > 0.0) || !(ns >= 0.0)) return;
+  if (!(work > 0.0) || !(ns > 0.0)) return;
   const double predicted = predict(work);
-  const double taken = std::max(1.0, cut_outlier(ns, predicted));
+  const double taken = cut_outlier(ns, predicted);
   const double size = predicted > 0.0 ? predicted : taken;
   const double weight = 1.0 / (size * size);
   weights_ = kFade * weights_ + weight;

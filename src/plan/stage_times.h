@@ -35,7 +35,7 @@ class SmoothedRate {
 /// with, and the split is kept whenever the sizes of late do not tell.
 class SmoothedLine {
  public:
-  /// Nothing happens unless `work` is positive and `ns` not negative.
+  /// Nothing happens unless both are positive.
   void observe(double work, double ns);
   /// 0 before the first observation.
   double predict(double work) const { return overhead_ + work * rate_; }
