@@ -66,7 +66,7 @@ struct EngineOptions {
 
   /// What computes the estimate. A device other than "cpu" is started at the first call that has
   /// something for it; whatever it does not do, or does wrongly, the CPU does.
-  DeviceOptions device{};
+  DeviceOptions device = DeviceOptions();
 
   int threads = 1;  ///< 1 … 1024; ignored when an executor is given
   /// Level to force ("scalar", "avx2", …); empty: the best of this machine.
