@@ -20,19 +20,21 @@ double log2_per_unit(const DeviceScores& device, const ListRows& list, int64_t i
   return device.query_scale[tile_row(device, list, i)] * device.log2_per_unit;
 }
 
-/// Copies `count` scores of a tile row from `first` on (relative to first_key), as logits order
-/// them.
+constexpr double kWidened = 256.0;  // ScoreRankKernel::widen
+
+/// Copies `count` scores of a tile row from `first` on (relative to first_key), widened, and turned
+/// round where a negative softmax scale turns the order of the logits round.
 void copy_scores(const DeviceScores& device, int64_t row, int64_t first, int64_t count,
-                 int16_t* out) {
-  const int sign = device.log2_per_unit < 0.0 ? -1 : 1;
+                 const ScoreRankKernel& kernel, int16_t* out) {
   for (const DeviceScores::KeyTileScores& tile : device.tiles) {
     const int64_t begin = std::max(first, tile.first);
     const int64_t end = std::min(first + count, tile.first + tile.keys);
-    const int8_t* scores = tile.scores + row * tile.keys - tile.first;
-    for (int64_t j = begin; j < end; ++j) {
-      out[j - first] = static_cast<int16_t>(sign * scores[j]);
-    }
+    if (begin >= end) continue;
+    kernel.widen(tile.scores + row * tile.keys + begin - tile.first, end - begin,
+                 out + begin - first);
   }
+  if (device.log2_per_unit >= 0.0) return;
+  for (int64_t j = 0; j < count; ++j) out[j] = static_cast<int16_t>(-out[j]);
 }
 
 }  // namespace
@@ -63,7 +65,7 @@ void DeviceEstimate::ranks(const DeviceScores& device, const Visibility& visibil
   for (int64_t i = 0; i < rows; ++i) {
     sample.for_each_run([&](int64_t block, int64_t blocks, int64_t position) {
       copy_scores(device, tile_row(device, list, i), block * kPilotKeyBlock,
-                  blocks * kPilotKeyBlock, levels_.sample(i) + position);
+                  blocks * kPilotKeyBlock, kernel, levels_.sample(i) + position);
     });
   }
   levels_.hide(sample, visibility, list, first_key_);
@@ -71,7 +73,7 @@ void DeviceEstimate::ranks(const DeviceScores& device, const Visibility& visibil
   for (int64_t i = 0; i < rows; ++i) {
     const double unit = log2_per_unit(device, list, i);
     levels_.set(sample, visibility.row(list.head(i), list.row(i)),
-                unit != 0.0 ? 1.0 / std::fabs(unit) : 0.0, unit * 0x1p23, i, select);
+                unit != 0.0 ? kWidened / std::fabs(unit) : 0.0, unit * 0x1p23, i, select);
     in_range = in_range && levels_.in_range(i, 127.0);
   }
 
@@ -98,20 +100,12 @@ void DeviceEstimate::ranks(const DeviceScores& device, const Visibility& visibil
 
 void DeviceEstimate::scores(const DeviceScores& device, const Visibility& visibility,
                             const ListRows& list, const ScoreRankKernel& kernel) {
-  constexpr double kWidened = 256.0;  // ScoreRankKernel::widen
   first_key_ = device.first_key;
   const int64_t needed = visible_range(visibility, list).end - first_key_;
   for (int64_t i = 0; i < list.count(); ++i) {
-    const int64_t row = tile_row(device, list, i);
     int16_t* out = scores_.data() + i * stride_;
-    for (const DeviceScores::KeyTileScores& tile : device.tiles) {
-      const int64_t count = std::min(tile.keys, needed - tile.first);
-      if (count > 0) kernel.widen(tile.scores + row * tile.keys, count, out + tile.first);
-    }
+    copy_scores(device, tile_row(device, list, i), 0, std::max<int64_t>(needed, 0), kernel, out);
     const double unit = log2_per_unit(device, list, i);
-    if (unit < 0.0) {
-      for (int64_t j = 0; j < needed; ++j) out[j] = static_cast<int16_t>(-out[j]);
-    }
     units_per_logit_.data()[i] = unit != 0.0 ? kWidened / (std::fabs(unit) * kLn2) : 0.0;
     hide_keys(visibility, list.head(i), list.row(i), rows(), i);
   }

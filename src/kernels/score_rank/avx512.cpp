@@ -8,6 +8,7 @@
 namespace shadowattn {
 namespace {
 
+constexpr int64_t kAhead = 256;  // keys
 constexpr int kVecs = static_cast<int>(kScoreRankKeys / 16);
 
 template <bool kClamp>
@@ -30,6 +31,9 @@ void rank_keys(const ScoreRank& list, int64_t key) {
   for (int64_t r = 0; r < list.rows; ++r, scores += list.stride) {
     const __m512 slope = _mm512_set1_ps(list.slope[r]);
     const __m512 offset = _mm512_set1_ps(list.offset[r]);
+    // Rows are too far apart for the processor to see what comes next.
+    _mm_prefetch(reinterpret_cast<const char*>(scores + kAhead), _MM_HINT_T1);
+    _mm_prefetch(reinterpret_cast<const char*>(scores + kAhead + 64), _MM_HINT_T1);
     unrolled<kStep>([&](auto v) __attribute__((always_inline)) {
       share[v] = _mm512_add_ps(share[v], share_of<kClamp>(scores + v * 16, slope, offset));
     });
