@@ -103,16 +103,19 @@ struct Launch {
   std::span<const LaunchHead> heads;  ///< GraphSpec::heads of them; copied by submit
 };
 
-/// When the device worked on a head of a launch: steady_clock, as nanoseconds since its epoch.
+/// When the device worked on a head of a launch: steady_clock, as nanoseconds since its epoch. The
+/// first head's includes what the launch itself costs.
 struct HeadTiming {
   int64_t start_ns = 0;
   int64_t end_ns = 0;
 };
 
 /// Calls come from one thread at a time, but for `wait`, which may be called from several threads
-/// at once and beside the others. Nothing throws or blocks, but for `wait` and `reserve`. After an
-/// error with the code kDeviceFailed or kTimedOut the device is lost: what it still writes must not
-/// be read, and it takes no more work.
+/// at once and beside the others. Nothing throws or blocks, but for `wait` and `reserve` (and
+/// `submit` of a device that is not concurrent). After an error with the code kDeviceFailed or
+/// kTimedOut the device is lost: what it still writes must not be read, it takes no more work, and
+/// every wait for what had not ended then fails at once with kDeviceFailed. Other errors change
+/// nothing.
 class Device {
  public:
   using Clock = std::chrono::steady_clock;
@@ -131,27 +134,31 @@ class Device {
   /// Of reserve(); null before.
   virtual std::byte* memory() = 0;
 
-  /// Compiles a graph under an id that is free, in queue order. A refusal shows in the status of
-  /// the ticket, and in that of launches of the graph.
+  /// Compiles a graph under an id that is free, in queue order. What capabilities() rules out is
+  /// an error here. A refusal by the device shows in the status of the ticket, and in that of
+  /// launches of the graph: kUnsupported or kOutOfMemory. The id stays taken until `release`.
   virtual Result<Ticket> compile(GraphId id, const GraphSpec& spec) = 0;
-  /// Forgets a graph once what was queued before is done.
+  /// Forgets a graph once what was queued before is done; the id and the room are free at once.
   virtual Status release(GraphId id) = 0;
 
   /// Queues a launch. The operands must stay as they are until it is done.
   virtual Result<Ticket> submit(const Launch& launch) = 0;
 
   /// Waits until head `head` of a launch (0 for a compilation) is done, but not beyond `deadline`:
-  /// then the status is kTimedOut. Heads finish in order. `timing` may be null. A ticket can be
-  /// asked for as long as it is among the last 4 · queue_depth ones.
+  /// then the status is kTimedOut and the device is given up. Heads finish in order. `timing` may
+  /// be null. A ticket can be asked for as long as it is among the last 4 · queue_depth ones.
   virtual Status wait(Ticket ticket, int32_t head, Clock::time_point deadline,
                       HeadTiming* timing) = 0;
 
   /// CPU time in nanoseconds that this process spent playing the device; 0 for real ones. To be
-  /// left out where the CPU's work is counted.
+  /// left out where the CPU's work is counted. From any thread.
   virtual int64_t simulation_cpu_ns() const { return 0; }
+  /// Launches of a simulation with a SoC file that took longer than the real device would have:
+  /// their times are this machine's. From any thread.
+  virtual int64_t late_launches() const { return 0; }
 };
 
-/// What goes wrong on request, on npu-sim.
+/// What goes wrong on request, on npu-sim, from operation DeviceOptions::fault_at on.
 enum class DeviceFault {
   kNone,
   kSlow,         ///< every launch takes twenty times as long
@@ -179,7 +186,9 @@ struct DeviceOptions {
   int32_t launch_us = 0;    ///< npu-sim: added to every launch
   int32_t max_graphs = 0;   ///< npu-sim: instead of its own limit; 0: its own
   DeviceFault fault = DeviceFault::kNone;
-  int32_t fault_at = 0;    ///< the first operation (launch, compilation …) that the fault meets
+  /// The first operation that the fault meets: launches and compilations, counted from 0 (kRefuse
+  /// lets launches pass, kSlow and kWrong compilations; reserve counts as the operation after it).
+  int32_t fault_at = 0;
   int32_t timeout_ms = 0;  ///< 0: the device's own
 
   PipelineMode pipeline = PipelineMode::kPlanned;

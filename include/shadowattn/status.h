@@ -16,7 +16,7 @@ enum class StatusCode {
   kOutOfMemory,      ///< scratch memory could not be had; the output was not written
   kInternal,         ///< a bug in shadowattn
   kTimedOut,         ///< a device did not answer in time
-  kDeviceFailed,     ///< a device refused, went away or answered wrongly
+  kDeviceFailed,     ///< a device went away or answered wrongly; it is lost
 };
 
 /// Success, or a code with one plain line for a person. Cheap to move; `ok()` needs no string.
