@@ -172,7 +172,7 @@ TEST_P(HexagonDeviceTest, OldTicketsAreForgotten) {
     Result<Ticket> launched = device().submit({1, problem.heads()});
     ASSERT_TRUE(launched.ok());
     ASSERT_TRUE(device().wait(launched.value(), 1, hexagon_deadline(), nullptr).ok());
-    if (!tickets.empty()) EXPECT_GT(launched.value(), tickets.back());
+    EXPECT_GT(launched.value(), tickets.empty() ? 0 : tickets.back());
     tickets.push_back(launched.value());
   }
   EXPECT_TRUE(device().wait(tickets[5], 0, hexagon_deadline(), nullptr).ok());
@@ -270,10 +270,11 @@ TEST_P(HexagonDeviceTest, TwoDevicesAtOnce) {
   expect_exact(device(), problem, 1, random_bytes(5), random_bytes(6));
 }
 
-INSTANTIATE_TEST_SUITE_P(Programs, HexagonDeviceTest, testing::Bool(),
-                         [](const testing::TestParamInfo<bool>& info) {
-                           return info.param ? "emulated" : "native";
-                         });
+std::string program_name(const testing::TestParamInfo<bool>& program) {
+  return program.param ? "emulated" : "native";
+}
+
+INSTANTIATE_TEST_SUITE_P(Programs, HexagonDeviceTest, testing::Bool(), program_name);
 
 }  // namespace
 }  // namespace shadowattn::test

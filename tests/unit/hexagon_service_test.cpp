@@ -148,7 +148,7 @@ TEST_F(HexagonServiceTest, BadHeaders) {
               hexagon_seal(&h, kHexagonPing, sizeof(h), h.sequence + 1);
             }),
             kHexagonBadSequence);
-  for (const int command : {0, 99, kHexagonFault}) {
+  for (const int command : {0, 99, int{kHexagonFault}}) {
     EXPECT_EQ(status_of(command, HexagonHeader{}), kHexagonBadCommand);
   }
   EXPECT_EQ(status_of(kHexagonPing, HexagonHeader{}), kHexagonOk);
@@ -264,11 +264,11 @@ TEST_F(HexagonServiceTest, RandomMessages) {
     std::memcpy(words.data(), &request, sizeof(request));
     const std::size_t header = sizeof(HexagonHeader) / 4;
     for (uint32_t changes = random() % 4; changes > 0; --changes) {
-      const uint32_t bits = random();
+      const auto bits = static_cast<uint32_t>(random());
       words[header + random() % 8] = random() % 2 ? bits : (bits % 600) * 128;
     }
     std::memcpy(&request, words.data(), sizeof(request));
-    const int command = static_cast<int>(random() % 4 ? kHexagonLaunch : random() % 10);
+    const int command = random() % 4 ? int{kHexagonLaunch} : static_cast<int>(random() % 10);
     if (command == kHexagonQuit) continue;
     EXPECT_EQ(handle(command, request, launch_size(random() % 8 ? 2 : random() % 33)),
               kHexagonContinue);
