@@ -40,58 +40,94 @@ static inline __attribute__((always_inline)) void exchange(HVX_Vector* v, const 
   }
 }
 
-/* Transposes 32 keys × `words` words, `words` a multiple of 4 up to `limit`, a constant power of
- * two; `step` bytes lie between keys. In two halves, so that it stays in registers: the key
- * number's bits 4 to 2, then bits 1 and 0. */
-static inline __attribute__((always_inline)) void pack_words(const int8_t* key, int32_t step,
-                                                             const int limit, int words,
-                                                             HVX_Vector* out) {
-  HVX_Vector between[kLanes];
+/* The first half of transposing 32 keys, `step` bytes apart, as far as word `limit`, a power of
+ * two: bits 4 to 2 of the key's number. An unaligned load takes the unit that also exchanges. */
+static inline __attribute__((always_inline)) void transpose_high(const int8_t* key, int32_t step,
+                                                                 const int aligned, const int limit,
+                                                                 HVX_Vector* between) {
   const HVX_Vector flip = Q6_V_vsplat_R((int32_t)0x80808080);
   const int groups = limit / 4;
-  for (int low = 0; low < 4; ++low) {
+#pragma clang loop unroll(disable)
+  for (int low = 0; low < 4; ++low, key += step, ++between) {
+    const int8_t* from = key;
     HVX_Vector v[8];
 #pragma clang loop unroll(full)
-    for (int i = 0; i < 8; ++i) {
-      const int8_t* from = key + (4 * i + low) * step;
-      v[i] = Q6_V_vxor_VV(*(const HVX_UVector*)from, flip);
+    for (int i = 0; i < 8; ++i, from += 4 * step) {
+      if (aligned) {
+        v[i] = Q6_V_vxor_VV(*(const HVX_Vector*)from, flip);
+      } else {
+        v[i] = Q6_V_vxor_VV(*(const HVX_UVector*)from, flip);
+      }
     }
     /* From the top bit down: vectors that would only hold words beyond the limit drop out. */
     exchange(v, 8, 2, 64);
     exchange(v, groups < 4 ? 4 : groups, 1, 32);
     exchange(v, groups < 2 ? 2 : groups, 0, 16);
 #pragma clang loop unroll(full)
-    for (int i = 0; i < groups; ++i) between[4 * i + low] = v[i];
-  }
-  for (int i = 0; i < words; i += 4) {
-    HVX_Vector v[4];
-#pragma clang loop unroll(full)
-    for (int j = 0; j < 4; ++j) v[j] = between[i + j];
-    exchange(v, 4, 1, 8);
-    exchange(v, 4, 0, 4);
-#pragma clang loop unroll(full)
-    for (int j = 0; j < 4; ++j) out[(i + j) * kKeyVectors] = v[j];
+    for (int i = 0; i < groups; ++i) between[4 * i] = v[i];
   }
 }
 
-/* Any number of words up to 32. */
-static void pack_part(const int8_t* key, int32_t step, int32_t words, HVX_Vector* out) {
-  if (words > 16) {
-    pack_words(key, step, 32, words, out);
-  } else if (words > 8) {
-    pack_words(key, step, 16, words, out);
-  } else {
-    pack_words(key, step, 8, words, out);
+/* The second half: bits 1 and 0. Writes `words` words, a multiple of 4, of 32 packed keys each. */
+static inline __attribute__((always_inline)) void transpose_low(const HVX_Vector* between,
+                                                                int words, HVX_Vector* out) {
+#pragma clang loop unroll(disable)
+  for (; words > 0; words -= 4, between += 4, out += 4 * kKeyVectors) {
+    HVX_Vector v[4];
+#pragma clang loop unroll(full)
+    for (int i = 0; i < 4; ++i) v[i] = between[i];
+    exchange(v, 4, 1, 8);
+    exchange(v, 4, 0, 4);
+#pragma clang loop unroll(full)
+    for (int i = 0; i < 4; ++i) out[i * kKeyVectors] = v[i];
   }
+}
+
+static __attribute__((noinline)) void pack_aligned(const int8_t* key, int32_t step,
+                                                   HVX_Vector* out) {
+  HVX_Vector between[kLanes];
+  transpose_high(key, step, 1, 32, between);
+  transpose_low(between, 32, out);
+}
+
+/* Two keys of 64 bytes to a vector: their words become those of two vectors of a step. */
+static __attribute__((noinline)) void pack_pairs(const int8_t* key, HVX_Vector* out) {
+  HVX_Vector between[kLanes];
+  transpose_high(key, 128, 1, 32, between);
+  transpose_low(between, 16, out);
+  transpose_low(between + 16, 16, out + 1);
+}
+
+/* Any number of words up to 32. */
+static __attribute__((noinline)) void pack_words(const int8_t* key, int32_t step, int32_t words,
+                                                 HVX_Vector* out) {
+  HVX_Vector between[kLanes];
+  if (words > 16) {
+    transpose_high(key, step, 0, 32, between);
+  } else if (words > 8) {
+    transpose_high(key, step, 0, 16, between);
+  } else {
+    transpose_high(key, step, 0, 8, between);
+  }
+  transpose_low(between, words, out);
 }
 
 /* kKeyBlock keys of dim bytes. */
 static void pack_keys(const int8_t* key, int32_t dim) {
+  if (dim == 64) {
+    pack_pairs(key, packed);
+    pack_pairs(key + 64 * 64, packed + 2);
+    return;
+  }
   for (int a = 0; a < kKeyVectors; ++a) {
     const int8_t* first = key + (64 * (a >> 1) + (a & 1)) * dim;
     for (int32_t d = 0; d < dim; d += 128) {
-      const int32_t words = (dim - d < 128 ? dim - d : 128) >> 2;
-      pack_part(first + d, 2 * dim, words, packed + d * (kKeyVectors / 4) + a);
+      HVX_Vector* out = packed + d * (kKeyVectors / 4) + a;
+      if (dim % 128 == 0) {
+        pack_aligned(first + d, 2 * dim, out);
+      } else {
+        pack_words(first + d, 2 * dim, (dim - d < 128 ? dim - d : 128) >> 2, out);
+      }
     }
   }
 }
@@ -120,8 +156,8 @@ static inline __attribute__((always_inline)) HVX_Vector requantise(const HVX_Vec
 static __attribute__((noinline)) void multiply(const HexagonGraph* graph, const int8_t* query,
                                                const int32_t* start, HVX_Vector mantissa,
                                                int8_t* scores) {
-  const int32_t dim = graph->dim;
-  HVX_Vector sum[kRowBlock][kKeyVectors];
+  const int32_t dim = graph->dim, shift = graph->shift, stride = graph->keys;
+  HVX_Vector sum[kRowBlock][kKeyVectors], bytes[kRowBlock];
 #pragma clang loop unroll(full)
   for (int r = 0; r < kRowBlock; ++r) {
 #pragma clang loop unroll(full)
@@ -145,10 +181,11 @@ static __attribute__((noinline)) void multiply(const HexagonGraph* graph, const 
       }
     }
   }
+  /* Stored at the end, so that the rows' narrowing can overlap. */
 #pragma clang loop unroll(full)
-  for (int r = 0; r < kRowBlock; ++r) {
-    *(HVX_Vector*)(scores + r * graph->keys) = requantise(sum[r], graph->shift, mantissa);
-  }
+  for (int r = 0; r < kRowBlock; ++r) bytes[r] = requantise(sum[r], shift, mantissa);
+#pragma clang loop unroll(full)
+  for (int r = 0; r < kRowBlock; ++r) *(HVX_Vector*)(scores + r * stride) = bytes[r];
 }
 
 void pilot_scores(const HexagonGraph* graph, const int8_t* query, const int8_t* key,
