@@ -18,11 +18,17 @@ typedef union {
 } Reply;
 
 /* What messages are copied by; may be a part of any of their types. */
-typedef volatile uint64_t __attribute__((may_alias)) SharedWord;
+typedef uint64_t __attribute__((may_alias)) SharedWord;
 
-static void copy_words(SharedWord* to, const SharedWord* from, uint32_t bytes) {
+/* What was written before, operands too, is there for who sees the words. */
+static void publish_words(SharedWord* to, const uint64_t* from, uint32_t bytes) {
   uint32_t i;
-  for (i = 0; i < (bytes + 7) / 8; ++i) to[i] = from[i];
+  for (i = 0; i < (bytes + 7) / 8; ++i) __atomic_store_n(&to[i], from[i], __ATOMIC_RELEASE);
+}
+
+static void fetch_words(SharedWord* to, const SharedWord* from, uint32_t bytes) {
+  uint32_t i;
+  for (i = 0; i < (bytes + 7) / 8; ++i) to[i] = __atomic_load_n(&from[i], __ATOMIC_ACQUIRE);
 }
 
 /* Completes, publishes and rings. Returns 0 when nobody hears it. */
@@ -31,9 +37,8 @@ static int send_reply(HexagonService* service, const HexagonHeader* request, uin
   const uint64_t sequence = service->next_reply++;
   reply->reply.request = service->next_request - 1;
   hexagon_seal(&reply->reply.header, request->command, size, sequence);
-  copy_words((SharedWord*)(void*)(service->control + hexagon_reply_offset(sequence)), reply->words,
-             size);
-  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  publish_words((SharedWord*)(void*)(service->control + hexagon_reply_offset(sequence)),
+                reply->words, size);
   return service->platform->ring(service->platform->context);
 }
 
@@ -231,10 +236,9 @@ enum HexagonOutcome hexagon_service_handle(HexagonService* service) {
   const uint64_t sequence = service->next_request++;
   int32_t status;
   int heard;
-  __atomic_thread_fence(__ATOMIC_SEQ_CST);
-  copy_words(request.words,
-             (const SharedWord*)(void*)(service->control + hexagon_request_offset(sequence)),
-             kHexagonRequestBytes);
+  fetch_words(request.words,
+              (const SharedWord*)(void*)(service->control + hexagon_request_offset(sequence)),
+              kHexagonRequestBytes);
   status = hexagon_check(&request, kHexagonRequestBytes, sequence);
   heard =
       status == kHexagonOk ? dispatch(service, &request) : answer(service, &request.header, status);

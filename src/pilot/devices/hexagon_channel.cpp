@@ -17,10 +17,18 @@ Status system_error(StatusCode code, const char* what) {
   return {code, std::string("hexagon: ") + what + ": " + std::strerror(errno)};
 }
 
-// Word by word and volatile: the other side may write at the same time, and then the checksum
-// tells.
-volatile uint64_t* words_at(std::byte* control, uint32_t offset) {
-  return reinterpret_cast<volatile uint64_t*>(control + offset);
+// Messages are copied word by word: the other side may write at the same time, and then the
+// checksum tells. What was written before, operands too, is there for who sees the words.
+uint64_t* words_at(std::byte* control, uint32_t offset) {
+  return reinterpret_cast<uint64_t*>(control + offset);
+}
+
+void publish(uint64_t& to, uint64_t word) {
+  std::atomic_ref<uint64_t>(to).store(word, std::memory_order_release);
+}
+
+uint64_t fetch(uint64_t& from) {
+  return std::atomic_ref<uint64_t>(from).load(std::memory_order_acquire);
 }
 
 }  // namespace
@@ -73,9 +81,8 @@ Result<uint64_t> HexagonChannel::post(HexagonCommand command, void* message, uin
                sequence);
   std::array<uint64_t, kHexagonRequestBytes / 8> words{};
   std::memcpy(words.data(), message, size);
-  volatile uint64_t* slot = words_at(control_.data(), hexagon_request_offset(sequence));
-  for (const uint64_t word : words) *slot++ = word;
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  uint64_t* slot = words_at(control_.data(), hexagon_request_offset(sequence));
+  for (const uint64_t word : words) publish(*slot++, word);
   const uint8_t bell = 1;
   // A closed channel must be an error here, not a SIGPIPE.
   if (send(doorbell_.get(), &bell, 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1) {
@@ -91,11 +98,10 @@ Status HexagonChannel::receive(HexagonHelloReply& reply) {
     count = recv(doorbell_.get(), &bell, 1, 0);
   } while (count < 0 && errno == EINTR);
   if (count != 1) return {StatusCode::kDeviceFailed, "hexagon: the program ended"};
-  std::atomic_thread_fence(std::memory_order_seq_cst);
   const uint64_t sequence = next_reply_++;
-  const volatile uint64_t* slot = words_at(control_.data(), hexagon_reply_offset(sequence));
+  uint64_t* slot = words_at(control_.data(), hexagon_reply_offset(sequence));
   std::array<uint64_t, sizeof(HexagonHelloReply) / 8> words{};
-  for (uint64_t& word : words) word = *slot++;
+  for (uint64_t& word : words) word = fetch(*slot++);
   std::memcpy(&reply, words.data(), sizeof(reply));
   const int32_t status = hexagon_check(&reply, sizeof(reply), sequence);
   if (status != kHexagonOk) {
