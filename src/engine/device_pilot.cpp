@@ -33,21 +33,6 @@ class Timer {
   Device::Clock::time_point start_ = Device::Clock::now();
 };
 
-void add(const DeviceReport& part, DeviceReport* sum) {
-  if (sum->note.empty()) sum->note = part.note;
-  sum->launches += part.launches;
-  sum->refused_tiles += part.refused_tiles;
-  sum->query_elements += part.query_elements;
-  sum->clipped_queries += part.clipped_queries;
-  sum->sampled_scores += part.sampled_scores;
-  sum->saturated_scores += part.saturated_scores;
-  sum->sampled_kept += part.sampled_kept;
-  sum->tied_kept += part.tied_kept;
-  sum->checked_scores += part.checked_scores;
-  sum->busy_ns += part.busy_ns;
-  sum->wait_ns += part.wait_ns;
-}
-
 }  // namespace
 
 /// How a call is cut for the device.
@@ -304,7 +289,7 @@ void DevicePilot::run_groups(const CallContext& context, const DeviceLayout& lay
   });
   report->span_ns += timer.ns();
   report->rows += rows.load();
-  add(queue.report(), report);
+  add_counters(queue.report(), report);
   if (queue.status().ok()) return;
   if (queue.wrong()) {
     std::fill(done.begin(), done.end(), uint8_t{0});
@@ -346,6 +331,20 @@ void DevicePilot::run(const CallContext& context, Executor& executor,
   report->compiled_graphs = bank_->counters().compiled - before.compiled;
   report->released_graphs = bank_->counters().released - before.released;
   report->simulation_cpu_ns = device_->simulation_cpu_ns() - simulated;
+}
+
+void DevicePilot::judge(int64_t wall_ns, double dense_ns, DeviceReport* report) {
+  constexpr uint64_t kWarmUp = 2;      // calls: graphs are compiled, memory is touched
+  constexpr double kHopeless = 100.0;  // not even worth a warm-up
+  constexpr int kPatience = 3;         // calls: others may have used the machine
+  if (device_ == nullptr || dense_ns <= 0.0) return;
+  const double ratio = static_cast<double>(wall_ns) / dense_ns;
+  const bool counts = calls_ > kWarmUp || ratio > kHopeless;
+  slow_calls_ = counts && ratio > 1.0 ? slow_calls_ + 1 : 0;
+  if (slow_calls_ < kPatience && !(slow_calls_ > 0 && ratio > kHopeless)) return;
+  lose({StatusCode::kDeviceFailed,
+        "calls take longer with it than dense attention would (gate=off keeps it)"},
+       report);
 }
 
 int64_t DevicePilot::scratch_bytes() const {

@@ -22,6 +22,10 @@ class DevicePilot {
   void run(const CallContext& context, Executor& executor, std::vector<TileWorker>& workers,
            std::vector<uint8_t>& done, DeviceReport* report);
 
+  /// What the last call took, and what dense attention is predicted to take: a device that makes
+  /// calls slower than that is given up.
+  void judge(int64_t wall_ns, double dense_ns, DeviceReport* report);
+
   int64_t scratch_bytes() const;
 
  private:
@@ -55,6 +59,7 @@ class DevicePilot {
   std::vector<DeviceOperands> operands_;  ///< one per thread
   std::string lost_;                      ///< why the device is not used any more
   uint64_t calls_ = 0;
+  int slow_calls_ = 0;  ///< in a row
 };
 
 }  // namespace shadowattn

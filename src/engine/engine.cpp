@@ -316,9 +316,9 @@ void Engine::Impl::attend(const AttentionCall& call, CallReport* report) {
   const int64_t group_heads = call.query.heads / call.key.heads;
   const Visibility visibility(call, *executor_);
   const bool gated = options_.gate && may_be_sparse(options_, visibility);
-  const CallPlan plan = plan_call(options_, visibility, group_heads,
-                                  kernels_.attend16 != nullptr ? kWideTileTarget : kTileTarget,
-                                  gated ? costs(call) : nullptr);
+  const int64_t dense_target = kernels_.attend16 != nullptr ? kWideTileTarget : kTileTarget;
+  const CostModel* model = gated ? costs(call) : nullptr;
+  const CallPlan plan = plan_call(options_, visibility, group_heads, dense_target, model);
   CallContext context{call, options_, kernels_, visibility, plan, keys_};
   context.trace = trace_;
   context.on_device = !plan.dense() && device_pilot_ != nullptr;
@@ -338,15 +338,22 @@ void Engine::Impl::attend(const AttentionCall& call, CallReport* report) {
   } else {
     run_shadow(context, &done);
   }
+  done.wall_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(
+                     std::chrono::steady_clock::now() - started)
+                     .count();
+  if (context.on_device && model != nullptr) {
+    const int64_t dense_rows = std::max<int64_t>(1, dense_target / group_heads);
+    const PredictedCost cost = predict_cost(*model, options_, visibility, group_heads, dense_rows);
+    device_pilot_->judge(done.wall_ns,
+                         cost.dense * static_cast<double>(call.key.heads) / executor_->threads(),
+                         &done.device);
+  }
   if (report == nullptr) return;
   done.dense_reason = plan.dense_reason;
   sum_up(call, visibility, &done);
   if (!plan.dense() && done.nonfinite_rows == call.query.rows * call.key.heads) {
     done.dense_reason = DenseReason::kNonFinite;
   }
-  done.wall_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(
-                     std::chrono::steady_clock::now() - started)
-                     .count();
   *report = std::move(done);
 }
 

@@ -27,6 +27,21 @@ int64_t now_ns() {
 
 }  // namespace
 
+void add_counters(const DeviceReport& part, DeviceReport* sum) {
+  if (sum->note.empty()) sum->note = part.note;
+  sum->launches += part.launches;
+  sum->refused_tiles += part.refused_tiles;
+  sum->query_elements += part.query_elements;
+  sum->clipped_queries += part.clipped_queries;
+  sum->sampled_scores += part.sampled_scores;
+  sum->saturated_scores += part.saturated_scores;
+  sum->sampled_kept += part.sampled_kept;
+  sum->tied_kept += part.tied_kept;
+  sum->checked_scores += part.checked_scores;
+  sum->busy_ns += part.busy_ns;
+  sum->wait_ns += part.wait_ns;
+}
+
 LaunchQueue::LaunchQueue(const Parts& parts, std::span<const LaunchGroup> groups,
                          std::span<const int32_t> order)
     : parts_(parts), groups_(groups), order_(order) {
@@ -85,6 +100,7 @@ Status LaunchQueue::launch(const LaunchGroup& group, Slot& slot) {
         parts_.device.submit({graph.value(), {slot.operands.data() + t * heads, heads}});
     if (!ticket.ok()) return ticket.status();
     slot.tickets[t] = ticket.value();
+    slot.launched = t + 1;
     ++report_.launches;
   }
   return {};
@@ -122,6 +138,8 @@ void LaunchQueue::submit_ahead() {
     slot.group = submitted_;
     slot.heads_left = static_cast<int32_t>(group.kv_heads.size());
     slot.refused = false;
+    slot.abandoned = false;
+    slot.launched = 0;
     const int64_t offset = parts_.layout.slots_offset + index * parts_.layout.slot_bytes;
     const Status status = submit(group, slot, offset);
     if (is_lost(status)) {
@@ -209,16 +227,28 @@ void LaunchQueue::finish_head(Slot& slot) {
 }
 
 void LaunchQueue::refuse(const LaunchGroup& group, Slot& slot) {
-  if (!slot.refused) {
-    for (size_t t = 0; t < group.key_tiles.size(); ++t) parts_.bank.refused(slot.graphs[t]);
-  }
-  slot.refused = true;
   report_.refused_tiles += group.tiles;
+  if (!slot.abandoned) {
+    slot.abandoned = true;
+    slot.refused = true;
+    for (size_t t = 0; t < group.key_tiles.size(); ++t) parts_.bank.refused(slot.graphs[t]);
+    // What was launched before the refusal still reads the slot and the keys.
+    const auto last = static_cast<int32_t>(group.kv_heads.size()) - 1;
+    const auto deadline = Device::Clock::now() + parts_.timeout;
+    for (size_t t = 0; t < slot.launched; ++t) {
+      const Status status = parts_.device.wait(slot.tickets[t], last, deadline, nullptr);
+      if (is_lost(status)) lose(status);
+    }
+  }
   finish_head(slot);
 }
 
-std::optional<LaunchQueue::Job> LaunchQueue::next(int32_t lane) {
-  std::unique_lock lock(mutex_);
+void LaunchQueue::lose(const Status& status) {
+  if (status_.ok()) status_ = status;
+  freed_.notify_all();
+}
+
+std::optional<LaunchQueue::Turn> LaunchQueue::take(std::unique_lock<std::mutex>& lock) {
   while (status_.ok() && next_group_ < static_cast<int64_t>(order_.size())) {
     submit_ahead();
     if (!status_.ok()) break;
@@ -226,60 +256,62 @@ std::optional<LaunchQueue::Job> LaunchQueue::next(int32_t lane) {
       freed_.wait(lock);
       continue;
     }
-    const LaunchGroup& group =
-        groups_[static_cast<size_t>(order_[static_cast<size_t>(next_group_)])];
-    Slot& slot = slots_[static_cast<size_t>(next_group_ % static_cast<int64_t>(slots_.size()))];
-    const int32_t head = next_head_++;
-    const bool last = next_head_ == static_cast<int32_t>(group.kv_heads.size());
-    if (last) {
+    Turn turn;
+    turn.group = &groups_[static_cast<size_t>(order_[static_cast<size_t>(next_group_)])];
+    turn.slot = &slots_[static_cast<size_t>(next_group_ % static_cast<int64_t>(slots_.size()))];
+    turn.head = next_head_++;
+    turn.seed = parts_.check_seed + static_cast<uint64_t>(handed_out_++);
+    turn.last = next_head_ == static_cast<int32_t>(turn.group->kv_heads.size());
+    if (turn.last) {
       next_head_ = 0;
       ++next_group_;
     }
-    const uint64_t seed = parts_.check_seed + static_cast<uint64_t>(handed_out_++);
-    if (slot.refused) {
-      refuse(group, slot);
+    return turn;
+  }
+  freed_.notify_all();  // others wait for slots that nobody will need
+  return std::nullopt;
+}
+
+Status LaunchQueue::fetch(const Turn& turn, const Job& job, int32_t lane, DeviceReport* seen) {
+  Status status = await(*turn.group, *turn.slot, turn.head, lane, seen);
+  if (!status.ok()) return status;
+  const LaunchHead& operands = turn.slot->operands[static_cast<size_t>(turn.head)];
+  const auto* memory = reinterpret_cast<const int8_t*>(parts_.device.memory());
+  if (!scores_are_right(job.scores,
+                        {memory + operands.query, memory + operands.key,
+                         parts_.context.call.key.dim, turn.group->requantisation},
+                        turn.seed, seen)) {
+    wrong_.store(true);
+    return {StatusCode::kDeviceFailed, "its scores are wrong"};
+  }
+  count_saturated(job.scores, parts_.context.options, parts_.context.visibility, turn.seed, seen);
+  return {};
+}
+
+std::optional<LaunchQueue::Job> LaunchQueue::next(int32_t lane) {
+  std::unique_lock lock(mutex_);
+  while (const std::optional<Turn> turn = take(lock)) {
+    if (turn->slot->refused) {
+      refuse(*turn->group, *turn->slot);
       continue;
     }
-
+    const Job job = make_job(*turn->group, *turn->slot, turn->head);
     lock.unlock();
     DeviceReport seen;
-    Job job = make_job(group, slot, head);
-    Status status = await(group, slot, head, lane, &seen);
-    bool right = true;
-    if (status.ok()) {
-      const int64_t dim = parts_.context.call.key.dim;
-      const LaunchHead& operands = slot.operands[static_cast<size_t>(head)];
-      const auto* memory = reinterpret_cast<const int8_t*>(parts_.device.memory());
-      right = scores_are_right(
-          job.scores, {memory + operands.query, memory + operands.key, dim, group.requantisation},
-          seed, &seen);
-      count_saturated(job.scores, parts_.context.options, parts_.context.visibility, seed, &seen);
-    }
+    const Status status = fetch(*turn, job, lane, &seen);
     lock.lock();
-
-    report_.busy_ns += seen.busy_ns;
-    report_.wait_ns += seen.wait_ns;
-    report_.checked_scores += seen.checked_scores;
-    report_.sampled_scores += seen.sampled_scores;
-    report_.saturated_scores += seen.saturated_scores;
-    report_.sampled_kept += seen.sampled_kept;
-    report_.tied_kept += seen.tied_kept;
-    if (!right) {
-      wrong_ = true;
-      status = {StatusCode::kDeviceFailed, "its scores are wrong"};
-    }
+    add_counters(seen, &report_);
     if (status.ok()) {
-      if (last) observe_device(group, slot);
+      if (turn->last) observe_device(*turn->group, *turn->slot);
       return job;
     }
     if (is_lost(status)) {
-      if (status_.ok() || wrong_) status_ = status;
+      lose(status);
       break;
     }
     if (report_.note.empty()) report_.note = status.message();
-    refuse(group, slot);
+    refuse(*turn->group, *turn->slot);
   }
-  freed_.notify_all();  // others wait for slots that nobody will need
   return std::nullopt;
 }
 

@@ -6,6 +6,7 @@
 //   jobs     one KV head of a group; handed to a CPU thread as soon as the device has done it
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
@@ -43,6 +44,9 @@ struct DeviceLayout {
   int64_t slot_bytes = 0;
   int32_t slots = 1;
 };
+
+/// Adds what was counted.
+void add_counters(const DeviceReport& part, DeviceReport* sum);
 
 class LaunchQueue {
  public:
@@ -83,14 +87,16 @@ class LaunchQueue {
   /// Why the device is lost; ok when it is not. Once no thread is in `next`.
   const Status& status() const { return status_; }
   /// The device answered wrongly: nothing that it computed in this call can be trusted.
-  bool wrong() const { return wrong_; }
+  bool wrong() const { return wrong_.load(); }
   const DeviceReport& report() const { return report_; }
 
  private:
   struct Slot {
     int64_t group = -1;  ///< position in the order; -1: free
     int32_t heads_left = 0;
-    bool refused = false;                             ///< some graph of it was not compiled
+    bool refused = false;                             ///< the device does not do it
+    bool abandoned = false;                           ///< and nothing of it is in flight any more
+    size_t launched = 0;                              ///< key tiles
     std::vector<Ticket> tickets;                      ///< per key tile
     std::vector<GraphId> graphs;                      ///< per key tile
     std::vector<LaunchHead> operands;                 ///< [key tiles][heads]
@@ -98,13 +104,25 @@ class LaunchQueue {
     std::vector<float> query_scale;                   ///< [heads][row bucket]
   };
 
+  /// Whose scores to wait for.
+  struct Turn {
+    const LaunchGroup* group = nullptr;
+    Slot* slot = nullptr;
+    int32_t head = 0;
+    bool last = false;  ///< head of the group
+    uint64_t seed = 0;
+  };
+
+  /// The next head in the planned order, once it has a slot; nullopt as `next`.
+  std::optional<Turn> take(std::unique_lock<std::mutex>& lock);
   void submit_ahead();
   Status submit(const LaunchGroup& group, Slot& slot, int64_t slot_offset);
   void lay_out(const LaunchGroup& group, Slot& slot, int64_t slot_offset);
   Status launch(const LaunchGroup& group, Slot& slot);
   GraphSpec spec(const LaunchGroup& group, size_t key_tile) const;
 
-  /// Waits for a head of a group, makes the job and checks a sample of its scores.
+  /// Waits for the scores of a head and looks at a sample of them. Without the lock.
+  Status fetch(const Turn& turn, const Job& job, int32_t lane, DeviceReport* seen);
   Status await(const LaunchGroup& group, const Slot& slot, int32_t head, int32_t lane,
                DeviceReport* seen);
   Job make_job(const LaunchGroup& group, const Slot& slot, int32_t head) const;
@@ -112,6 +130,7 @@ class LaunchQueue {
   /// A head that is not to be had: its group's other heads are not either.
   void refuse(const LaunchGroup& group, Slot& slot);
   void finish_head(Slot& slot);
+  void lose(const Status& status);
 
   const Parts parts_;
   const std::span<const LaunchGroup> groups_;
@@ -124,7 +143,7 @@ class LaunchQueue {
   int32_t next_head_ = 0;
   int64_t handed_out_ = 0;
   Status status_;
-  bool wrong_ = false;
+  std::atomic<bool> wrong_{false};
   DeviceReport report_;
 };
 
