@@ -34,15 +34,15 @@ demo: build
 	build/bin/shadowattn demo
 
 test:
-	@scripts/install-deps build llama
+	@scripts/install-deps build llama hexagon
 	@scripts/test release asan tsan
 
 test-asan:
-	@scripts/install-deps build
+	@scripts/install-deps build hexagon
 	@scripts/test asan
 
 test-tsan:
-	@scripts/install-deps build
+	@scripts/install-deps build hexagon
 	@scripts/test tsan
 
 test-avx512: build

@@ -15,6 +15,7 @@
 #include "kernels/half.h"
 #include "kernels/pilot_dot/pilot_dot.h"
 #include "kernels/quantize/quantize.h"
+#include "kernels/score_rank/score_rank.h"
 #include "kernels/select/select.h"
 
 namespace shadowattn {
@@ -22,6 +23,7 @@ namespace {
 
 constexpr int64_t kRows = 56;
 constexpr int64_t kKeys = 8192;
+constexpr int64_t kDeviceKeys = 8704;  // of a device's graph: no power of two as row stride
 constexpr int64_t kDim = 64;
 constexpr int64_t kKeep = kKeys / 5;
 
@@ -93,24 +95,68 @@ void bench_quantize(benchmark::State& state, const QuantizeKernel& kernel) {
   count_pairs(state, kKeys);
 }
 
+void bench_row_scales(benchmark::State& state, const QuantizeKernel& kernel) {
+  const auto x = random_halves(kKeys * kDim);
+  const auto mean = random_floats(kDim);
+  std::vector<float> scale(static_cast<size_t>(kKeys));
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(
+        kernel.f16.row_scales(x.data(), kDim * 2, kKeys, kDim, mean.data(), scale.data()));
+  }
+  count_pairs(state, kKeys);
+}
+
+void bench_quantize_fixed(benchmark::State& state, const QuantizeKernel& kernel) {
+  const auto x = random_halves(kKeys * kDim);
+  const auto mean = random_floats(kDim);
+  std::vector<int8_t> q(static_cast<size_t>(kKeys * kDim));
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(
+        kernel.f16.fixed(x.data(), kDim * 2, kKeys, kDim, mean.data(), 30.0F, q.data()));
+  }
+  count_pairs(state, kKeys);
+}
+
+void bench_add_rows(benchmark::State& state, const QuantizeKernel& kernel) {
+  const auto x = random_halves(kKeys * kDim);
+  std::vector<float> sum(static_cast<size_t>(kDim));
+  for (auto _ : state) {
+    kernel.f16.add_rows(x.data(), kDim * 2, kKeys, kDim, sum.data());
+    benchmark::ClobberMemory();
+  }
+  count_pairs(state, kKeys);
+}
+
+/// What all functions of pilot_dot read.
+struct PilotOperands {
+  explicit PilotOperands(const PilotDotKernel& kernel)
+      : queries(static_cast<size_t>(kRows * kernel.query_row_bytes(kDim))),
+        keys(static_cast<size_t>(kKeys / kPilotKeyBlock * kernel.key_block_bytes(kDim))) {
+    kernel.pack_queries(random_bytes(kRows * kDim).data(), kRows, kDim, queries.data());
+    kernel.pack_keys(random_bytes(kKeys * kDim).data(), kKeys, kDim, keys.data());
+  }
+
+  template <typename Call>
+  void set(Call& call) const {
+    call.queries = queries.data();
+    call.rows = kRows;
+    call.keys = keys.data();
+    call.key_blocks = kKeys / kPilotKeyBlock;
+    call.dim = kDim;
+  }
+
+  std::vector<char> queries;
+  std::vector<char> keys;
+};
+
 void bench_pilot_dot(benchmark::State& state, const PilotDotKernel& kernel) {
-  const auto q = random_bytes(kRows * kDim);
-  const auto k = random_bytes(kKeys * kDim);
-  std::vector<char> queries(static_cast<size_t>(kRows * kernel.query_row_bytes(kDim)));
-  std::vector<char> keys(
-      static_cast<size_t>(kKeys / kPilotKeyBlock * kernel.key_block_bytes(kDim)));
-  kernel.pack_queries(q.data(), kRows, kDim, queries.data());
-  kernel.pack_keys(k.data(), kKeys, kDim, keys.data());
+  const PilotOperands operands(kernel);
   const std::vector<float> factor(static_cast<size_t>(kKeys), 1.0F);
   const std::vector<float> row_factor(static_cast<size_t>(kRows), 0.01F);
   const int64_t stride = kKeys + kScorePadding;
   std::vector<int16_t> scores(static_cast<size_t>(kRows * stride));
   PilotTile tile;
-  tile.queries = queries.data();
-  tile.rows = kRows;
-  tile.keys = keys.data();
-  tile.key_blocks = kKeys / kPilotKeyBlock;
-  tile.dim = kDim;
+  operands.set(tile);
   tile.key_factor = factor.data();
   tile.row_factor = row_factor.data();
   tile.scores = scores.data();
@@ -122,24 +168,69 @@ void bench_pilot_dot(benchmark::State& state, const PilotDotKernel& kernel) {
   count_pairs(state, kRows * kKeys);
 }
 
+// As a device computes them: with a multiplier that clips few scores.
+void bench_pilot_fixed(benchmark::State& state, const PilotDotKernel& kernel) {
+  const PilotOperands operands(kernel);
+  std::vector<int8_t> scores(static_cast<size_t>(kRows * kDeviceKeys));
+  PilotFixed tile;
+  operands.set(tile);
+  tile.requantisation = requantisation_below(1e-3);
+  tile.scores = scores.data();
+  tile.stride = kDeviceKeys;
+  for (auto _ : state) {
+    kernel.fixed_scores(tile);
+    benchmark::ClobberMemory();
+  }
+  count_pairs(state, kRows * kKeys);
+}
+
+void bench_score_rank_of(benchmark::State& state, const ScoreRankKernel& kernel, bool in_range) {
+  const auto scores = random_bytes(kRows * kDeviceKeys);
+  const std::vector<float> slope(static_cast<size_t>(kRows), 0.1F * 0x1p23F);
+  const std::vector<float> offset(static_cast<size_t>(kRows), 115.0F * 0x1p23F);
+  std::vector<int16_t> rank(static_cast<size_t>(kDeviceKeys));
+  ScoreRank list;
+  list.scores = scores.data();
+  list.stride = kDeviceKeys;
+  list.rows = kRows;
+  list.keys = kDeviceKeys;
+  list.slope = slope.data();
+  list.offset = offset.data();
+  list.rank = rank.data();
+  list.in_range = in_range;
+  for (auto _ : state) {
+    kernel.ranks(list);
+    benchmark::ClobberMemory();
+  }
+  count_pairs(state, kRows * kDeviceKeys);
+}
+
+void bench_score_rank(benchmark::State& state, const ScoreRankKernel& kernel) {
+  bench_score_rank_of(state, kernel, false);
+}
+
+void bench_score_rank_in_range(benchmark::State& state, const ScoreRankKernel& kernel) {
+  bench_score_rank_of(state, kernel, true);
+}
+
+void bench_score_widen(benchmark::State& state, const ScoreRankKernel& kernel) {
+  const auto scores = random_bytes(kKeys);
+  std::vector<int16_t> out(scores.size());
+  for (auto _ : state) {
+    kernel.widen(scores.data(), kKeys, out.data());
+    benchmark::ClobberMemory();
+  }
+  count_pairs(state, kKeys);
+}
+
 void bench_pilot_ranks(benchmark::State& state, const PilotDotKernel& kernel) {
-  const auto q = random_bytes(kRows * kDim);
-  const auto k = random_bytes(kKeys * kDim);
-  std::vector<char> queries(static_cast<size_t>(kRows * kernel.query_row_bytes(kDim)));
-  std::vector<char> keys(
-      static_cast<size_t>(kKeys / kPilotKeyBlock * kernel.key_block_bytes(kDim)));
-  kernel.pack_queries(q.data(), kRows, kDim, queries.data());
-  kernel.pack_keys(k.data(), kKeys, kDim, keys.data());
+  const PilotOperands operands(kernel);
   const std::vector<float> factor(static_cast<size_t>(kKeys), 1.0F);
   const std::vector<float> slope(static_cast<size_t>(kRows), 1e-5F * 0x1p23F);
   const std::vector<float> offset(static_cast<size_t>(kRows), 115.0F * 0x1p23F);
   std::vector<int16_t> rank(static_cast<size_t>(kKeys));
   PilotRank list;
-  list.queries = queries.data();
-  list.rows = kRows;
-  list.keys = keys.data();
-  list.key_blocks = kKeys / kPilotKeyBlock;
-  list.dim = kDim;
+  operands.set(list);
   list.key_factor = factor.data();
   list.slope = slope.data();
   list.offset = offset.data();
@@ -277,8 +368,15 @@ void add(const char* what, const std::vector<Kernel>& kernels,
 const bool registered = [] {
   add("quantize", quantize_kernels(), bench_quantize);
   add("quantize_q8_0", quantize_kernels(), bench_quantize_q8_0);
+  add("quantize_row_scales", quantize_kernels(), bench_row_scales);
+  add("quantize_fixed", quantize_kernels(), bench_quantize_fixed);
+  add("quantize_add_rows", quantize_kernels(), bench_add_rows);
   add("pilot_dot", pilot_dot_kernels(), bench_pilot_dot);
+  add("pilot_fixed", pilot_dot_kernels(), bench_pilot_fixed);
   add("pilot_ranks", pilot_dot_kernels(), bench_pilot_ranks);
+  add("score_rank", score_rank_kernels(), bench_score_rank);
+  add("score_rank_in_range", score_rank_kernels(), bench_score_rank_in_range);
+  add("score_widen", score_rank_kernels(), bench_score_widen);
   add("select_merge", select_kernels(), bench_merge);
   add("select_top_k", select_kernels(), bench_top_k);
   add("attend_tile_block", attend_kernels(), bench_tile_block);

@@ -24,6 +24,8 @@ struct Config {
   int32_t min_rows = 0;
   /// Where the JSON report is written when the host ends; empty: nowhere.
   std::string report_path;
+  /// Where a timeline of all calls is written when the host ends (docs/plugin.md); empty: nowhere.
+  std::string trace_path;
 };
 
 /// Parses "key=value,key=value". Spaces around keys and values are ignored; an empty string gives

@@ -177,11 +177,20 @@ enum class PipelineMode {
   kPlanned,  ///< launches ahead, in the order predicted to end first
 };
 
+/// How the scale of a head's INT8 operands is chosen.
+enum class ScaleRule {
+  kCovering,  ///< the smallest of the grid with which at most clip_share of the rows clip; a head
+              ///< for which there is none is estimated by the CPU
+  kNearest,   ///< the nearest of the grid to the largest row's, which then clips (the published
+              ///< code's rule; for comparison)
+  kExact,     ///< no grid: the smallest with which at most clip_share of the rows clip
+};
+
 /// Everything about the pilot's device that a user may set.
 struct DeviceOptions {
   /// "cpu": the engine's own fused INT8 kernels, a scale per row, any shape. "npu-sim", "hexagon".
-  std::string name = "cpu";
-  std::string soc;          ///< npu-sim: file with limits and times of a real one (soc/README.md)
+  std::string name{"cpu"};
+  std::string soc{};          ///< npu-sim: file with limits and times of a real one (soc/README.md)
   int32_t device_cpu = -1;  ///< npu-sim: core to pin its thread to; -1: none
   int32_t launch_us = 0;    ///< npu-sim: added to every launch
   int32_t max_graphs = 0;   ///< npu-sim: instead of its own limit; 0: its own
@@ -193,6 +202,19 @@ struct DeviceOptions {
 
   PipelineMode pipeline = PipelineMode::kPlanned;
   int32_t fuse_heads = 0;  ///< KV heads per launch at most; 0: as many as the device takes
+
+  /// Ascending grids of scales; empty: geometric ones that fit any model (plan/scale_grid.h).
+  std::vector<float> query_scales{};
+  std::vector<float> key_scales{};
+  ScaleRule scale_rule = ScaleRule::kCovering;
+  double clip_share = 0.001;  ///< of rows, in [0, 1]
+  /// A scale per query row instead of one per head. It costs a device with INT8 inputs nothing, for
+  /// a factor of a row cancels in the ranking of its keys.
+  bool row_scales = true;
+  /// Subtract the keys' mean, which changes neither a ranking nor a softmax.
+  bool center_keys = true;
+  /// Share of the scores that may be cut off at ±127, in [0, 1].
+  double saturated_share = 0.001;
 };
 
 /// "cpu", "npu-sim", "hexagon".

@@ -18,8 +18,10 @@
 
 #include "shadowattn/attention.h"
 #include "shadowattn/cpu.h"
+#include "shadowattn/device.h"
 #include "shadowattn/executor.h"
 #include "shadowattn/status.h"
+#include "shadowattn/trace.h"
 
 namespace shadowattn {
 
@@ -62,6 +64,10 @@ struct EngineOptions {
   /// always shadow where there is something to leave out.
   bool gate = true;
 
+  /// What computes the estimate. A device other than "cpu" is started at the first call that has
+  /// something for it; whatever it does not do, or does wrongly, the CPU does.
+  DeviceOptions device = DeviceOptions();
+
   int threads = 1;  ///< 1 … 1024; ignored when an executor is given
   /// Level to force ("scalar", "avx2", …); empty: the best of this machine.
   std::string isa{};
@@ -78,6 +84,37 @@ enum class DenseReason {
 
 /// "requested", "context shorter than keep_floor", …: for reports.
 std::string_view describe(DenseReason reason);
+
+/// What a device did for one call; all zero when it was not asked. A tile is a run of query rows of
+/// one KV head.
+struct DeviceReport {
+  std::string note;  ///< why the device is not used any more, or was not for a part; else empty
+
+  int64_t launches = 0;
+  int64_t rows = 0;      ///< query rows × KV heads that it estimated
+  int64_t cpu_rows = 0;  ///< query rows × KV heads that were meant for it and the CPU estimated
+  int64_t out_of_grid_heads = 0;  ///< KV heads that no scale of the grid holds
+  int64_t refused_tiles = 0;      ///< tiles whose graph it did not compile
+
+  int64_t key_elements = 0;  ///< quantised, and of these clipped by the scale that was chosen
+  int64_t clipped_keys = 0;
+  int64_t query_elements = 0;
+  int64_t clipped_queries = 0;
+  int64_t sampled_scores = 0;    ///< visible scores of one row per tile
+  int64_t saturated_scores = 0;  ///< of these at ±127
+  int64_t sampled_kept = 0;      ///< top-k keys of the sampled rows
+  int64_t tied_kept = 0;         ///< of these equal to one that was left out
+  int64_t checked_scores = 0;    ///< computed again on the CPU
+  int64_t compiled_graphs = 0;
+  int64_t released_graphs = 0;
+
+  int64_t busy_ns = 0;            ///< the device worked
+  int64_t wait_ns = 0;            ///< CPU threads waited for it
+  int64_t prepare_ns = 0;         ///< scales, buckets, quantising keys
+  int64_t plan_ns = 0;            ///< choosing the order
+  int64_t span_ns = 0;            ///< from the first launch to the last attended list
+  int64_t simulation_cpu_ns = 0;  ///< CPU time spent playing the device
+};
 
 /// What one call did. Times are sums over threads, in nanoseconds.
 struct CallReport {
@@ -96,6 +133,7 @@ struct CallReport {
   int64_t attend_ns = 0;
   int64_t wall_ns = 0;        ///< of the whole call, as the caller sees it
   int64_t scratch_bytes = 0;  ///< memory that the engine holds after the call
+  DeviceReport device;
 };
 
 /// Holds threads, scratch memory and the kernels chosen. Moving is cheap. One call at a time per
@@ -104,8 +142,9 @@ struct CallReport {
 class Engine {
  public:
   /// Checks the options and picks kernels. `executor`, when given, runs the tiles and must outlive
-  /// the engine.
-  static Result<Engine> create(const EngineOptions& options, Executor* executor = nullptr);
+  /// the engine. `device`, when given, is used instead of starting the one of the options.
+  static Result<Engine> create(const EngineOptions& options, Executor* executor = nullptr,
+                               std::unique_ptr<Device> device = nullptr);
 
   Engine(Engine&&) noexcept;
   Engine& operator=(Engine&&) noexcept;
@@ -118,6 +157,9 @@ class Engine {
   /// Computes call.output. On error nothing useful is in the output and the message says why.
   /// `report` may be null. The result does not depend on the number of threads.
   Status attend(const AttentionCall& call, CallReport* report = nullptr);
+
+  /// Where calls record their stages from now on; null: nowhere. Must outlive the calls.
+  void set_trace(Trace* trace);
 
   /// Ok when `attend` can take operands of these shapes and types; reads no data, so it may be
   /// asked before memory is allocated (null data pointers are fine).

@@ -6,7 +6,7 @@
 
 #include "kernels/attend16/attend16.h"
 #include "kernels/scratch.h"
-#include "pilot/pilot.h"
+#include "plan/list_rows.h"
 #include "plan/visibility.h"
 #include "select/token_lists.h"
 #include "shadowattn/attention.h"

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "pilot/pilot.h"
+#include "plan/list_rows.h"
 #include "shadowattn/attention.h"
 
 namespace shadowattn {

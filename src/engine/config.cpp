@@ -1,10 +1,10 @@
 #include "shadowattn/config.h"
 
-#include <charconv>
 #include <cmath>
 #include <limits>
-#include <optional>
+#include <vector>
 
+#include "engine/config_keys.h"
 #include "shadowattn/cpu.h"
 
 namespace shadowattn {
@@ -16,33 +16,10 @@ constexpr int32_t kMaxTokens = 1 << 30;
 constexpr int32_t kMaxThreads = 1024;
 constexpr int32_t kMaxRowsPerList = 64;
 
-template <typename Number>
-std::optional<Number> parse_number(std::string_view text) {
-  Number number{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return number;
-}
-
-bool set_int(std::string_view text, int32_t low, int32_t high, int32_t& field) {
-  const auto number = parse_number<int32_t>(text);
-  if (!number || *number < low || *number > high) return false;
-  field = *number;
-  return true;
-}
-
 bool set_keep(std::string_view text, Config& config) {
   const auto number = parse_number<double>(text);
   if (!number || !(*number > 0.0 && *number <= 1.0)) return false;  // also refuses NaN
   config.engine.keep = *number;
-  return true;
-}
-
-bool set_bool(std::string_view text, bool& field) {
-  const bool yes = text == "yes" || text == "true" || text == "on" || text == "1";
-  const bool no = text == "no" || text == "false" || text == "off" || text == "0";
-  if (!yes && !no) return false;
-  field = yes;
   return true;
 }
 
@@ -64,32 +41,17 @@ bool set_isa(std::string_view text, Config& config) {
   return false;
 }
 
-std::string format_keep(double keep) {
-  char text[32];
-  const auto [end, error] = std::to_chars(text, text + sizeof(text), keep);
-  return error == std::errc() ? std::string(text, end) : std::string();
-}
-
 std::string format_mode(const Config& config) {
   if (!config.enabled) return "off";
   return config.engine.mode == Mode::kDense ? "dense" : "shadow";
 }
 
-/// Everything known about one key. Parsing, printing and the help text share this table.
-struct Key {
-  std::string_view name;
-  std::string_view allowed;
-  std::string_view meaning;
-  bool (*set)(std::string_view text, Config& config);
-  std::string (*get)(const Config& config);  ///< empty: nothing to write
-};
-
-constexpr Key kKeys[] = {
+constexpr ConfigKey kKeys[] = {
     {"mode", "shadow, dense or off",
      "sparse attention; exact attention by our kernels; everything left to the host", set_mode,
      format_mode},
     {"keep", "a number above 0 and at most 1", "share of the visible tokens that a list keeps",
-     set_keep, [](const Config& c) { return format_keep(c.engine.keep); }},
+     set_keep, [](const Config& c) { return format_number(c.engine.keep); }},
     {"floor", "0 ... 1073741824", "a list keeps at least so many tokens",
      [](std::string_view t, Config& c) { return set_int(t, 0, kMaxTokens, c.engine.keep_floor); },
      [](const Config& c) { return std::to_string(c.engine.keep_floor); }},
@@ -106,7 +68,7 @@ constexpr Key kKeys[] = {
      [](const Config& c) { return std::to_string(c.engine.rows_per_list); }},
     {"share_heads", "yes or no", "the query heads of one KV head share the list too",
      [](std::string_view t, Config& c) { return set_bool(t, c.engine.share_heads); },
-     [](const Config& c) { return std::string(c.engine.share_heads ? "yes" : "no"); }},
+     [](const Config& c) { return yes_or_no(c.engine.share_heads); }},
     {"pilot_step", "1 ... 64", "of the rows that share a list the pilot scores every n-th",
      [](std::string_view t, Config& c) {
        return set_int(t, 1, kMaxRowsPerList, c.engine.pilot_step);
@@ -141,11 +103,24 @@ constexpr Key kKeys[] = {
        return true;
      },
      [](const Config& c) { return c.report_path; }},
+    {"trace", "a file name without a comma", "file for a timeline of all calls; none: no timeline",
+     [](std::string_view t, Config& c) {
+       c.trace_path = t;
+       return true;
+     },
+     [](const Config& c) { return c.trace_path; }},
     {"isa", "", "instruction set to use; none: the best of this machine", set_isa,
      [](const Config& c) { return c.engine.isa; }},
 };
 
-std::string allowed_values(const Key& key) {
+std::vector<const ConfigKey*> all_keys() {
+  std::vector<const ConfigKey*> keys;
+  for (const ConfigKey& key : kKeys) keys.push_back(&key);
+  for (const ConfigKey& key : device_config_keys()) keys.push_back(&key);
+  return keys;
+}
+
+std::string allowed_values(const ConfigKey& key) {
   if (!key.allowed.empty()) return std::string(key.allowed);
   std::string names;
   for (const IsaLevel& level : isa_levels()) {
@@ -154,9 +129,9 @@ std::string allowed_values(const Key& key) {
   return names;
 }
 
-const Key* find_key(std::string_view name) {
-  for (const Key& key : kKeys) {
-    if (key.name == name) return &key;
+const ConfigKey* find_key(std::string_view name) {
+  for (const ConfigKey* key : all_keys()) {
+    if (key->name == name) return key;
   }
   return nullptr;
 }
@@ -186,7 +161,11 @@ bool has_control_character(std::string_view text) {
 
 Status unknown_key(std::string_view name) {
   std::string message = "unknown key " + quote(name) + "; known keys:";
-  for (const Key& key : kKeys) message.append(&key == kKeys ? " " : ", ").append(key.name);
+  const char* separator = " ";
+  for (const ConfigKey* key : all_keys()) {
+    message.append(separator).append(key->name);
+    separator = ", ";
+  }
   return Status::invalid_argument(message);
 }
 
@@ -197,7 +176,7 @@ Status parse_item(std::string_view item, Config& config) {
   }
   const std::string_view name = trim(item.substr(0, equals));
   const std::string_view value = trim(item.substr(equals + 1));
-  const Key* key = find_key(name);
+  const ConfigKey* key = find_key(name);
   if (key == nullptr) return unknown_key(name);
   const std::string hint = "; allowed: " + allowed_values(*key);
   if (value.empty()) {
@@ -211,6 +190,28 @@ Status parse_item(std::string_view item, Config& config) {
 }
 
 }  // namespace
+
+bool set_int(std::string_view text, int32_t low, int32_t high, int32_t& field) {
+  const auto number = parse_number<int32_t>(text);
+  if (!number || *number < low || *number > high) return false;
+  field = *number;
+  return true;
+}
+
+bool set_bool(std::string_view text, bool& field) {
+  const bool yes = text == "yes" || text == "true" || text == "on" || text == "1";
+  const bool no = text == "no" || text == "false" || text == "off" || text == "0";
+  if (!yes && !no) return false;
+  field = yes;
+  return true;
+}
+
+bool set_share(std::string_view text, double& field) {
+  const auto number = parse_number<double>(text);
+  if (!number || !(*number >= 0.0 && *number <= 1.0)) return false;  // also refuses NaN
+  field = *number;
+  return true;
+}
 
 Result<Config> parse_config(std::string_view text) {
   if (text.size() > kMaxText) {
@@ -230,27 +231,27 @@ Result<Config> parse_config(std::string_view text) {
 
 std::string to_string(const Config& config) {
   std::string text;
-  for (const Key& key : kKeys) {
-    const std::string value = key.get(config);
+  for (const ConfigKey* key : all_keys()) {
+    const std::string value = key->get(config);
     if (value.empty()) continue;
     if (!text.empty()) text += ',';
-    text.append(key.name).append("=").append(value);
+    text.append(key->name).append("=").append(value);
   }
   return text;
 }
 
 std::string config_help() {
-  constexpr size_t kNameWidth = 13;
-  constexpr size_t kDefaultWidth = 8;
+  constexpr size_t kNameWidth = 16;
+  constexpr size_t kDefaultWidth = 10;
   const Config defaults;
   std::string text;
-  for (const Key& key : kKeys) {
-    std::string line(key.name);
+  for (const ConfigKey* key : all_keys()) {
+    std::string line(key->name);
     line.resize(kNameWidth, ' ');
-    const std::string value = key.get(defaults);
+    const std::string value = key->get(defaults);
     line += value.empty() ? "none" : value;
     line.resize(kNameWidth + kDefaultWidth, ' ');
-    line.append(key.meaning).append(" (").append(allowed_values(key)).append(")\n");
+    line.append(key->meaning).append(" (").append(allowed_values(*key)).append(")\n");
     text += line;
   }
   return text;

@@ -111,6 +111,7 @@ Result<double> time_call(EngineOptions options, const AttentionCall& call) {
   constexpr double kLongEnough = 5e6;  // slow kernels need no repetition
   InlineExecutor executor;
   options.gate = false;
+  options.device = {};
   Result<Engine> engine = Engine::create(options, &executor);
   if (!engine.ok()) return engine.status();
   double shortest = 1e300;

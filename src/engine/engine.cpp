@@ -10,6 +10,7 @@
 
 #include "attend/row_state.h"
 #include "engine/cost_probe.h"
+#include "engine/device_pilot.h"
 #include "engine/shadow_tile.h"
 
 namespace shadowattn {
@@ -18,6 +19,7 @@ namespace {
 constexpr int64_t kMaxHeadDim = 256;
 constexpr int64_t kMaxRows = 64;
 constexpr int kMaxThreads = 1024;
+constexpr std::string_view kCpuDevice = "cpu";
 
 std::string text(int64_t value) { return std::to_string(value); }
 
@@ -36,6 +38,34 @@ Status check_options(const EngineOptions& o) {
   }
   if (o.threads < 1 || o.threads > kMaxThreads) {
     return Status::invalid_argument("threads must be 1 … 1024, not " + text(o.threads));
+  }
+  return {};
+}
+
+bool is_share(double share) { return share >= 0.0 && share <= 1.0; }
+
+bool is_grid(const std::vector<float>& scales) {
+  for (size_t i = 0; i < scales.size(); ++i) {
+    if (!std::isnormal(scales[i]) || scales[i] < 0.0F) return false;
+    if (i > 0 && scales[i] <= scales[i - 1]) return false;
+  }
+  return true;
+}
+
+Status check_device(const DeviceOptions& o) {
+  const std::vector<std::string_view> names = device_names();
+  if (std::find(names.begin(), names.end(), o.name) == names.end()) {
+    return Status::invalid_argument("unknown device \"" + o.name + "\"");
+  }
+  if (!is_share(o.clip_share) || !is_share(o.saturated_share)) {
+    return Status::invalid_argument("clip_share and saturated_share must be in [0, 1]");
+  }
+  if (!is_grid(o.query_scales) || !is_grid(o.key_scales)) {
+    return Status::invalid_argument("scales must be positive and ascending");
+  }
+  if (o.fuse_heads < 0 || o.timeout_ms < 0 || o.launch_us < 0 || o.max_graphs < 0 ||
+      o.fault_at < 0) {
+    return Status::invalid_argument("a device option must not be negative");
   }
   return {};
 }
@@ -117,16 +147,22 @@ int64_t sum_visible(const Visibility& visibility, int64_t heads) {
 class Engine::Impl {
  public:
   Impl(EngineOptions options, CpuFeatures features, Executor* executor,
-       std::unique_ptr<Executor> owned)
+       std::unique_ptr<Executor> owned, std::unique_ptr<Device> device)
       : options_(std::move(options)),
         features_(features),
         kernels_(choose_kernels(features, options_.precision)),
         owned_executor_(std::move(owned)),
-        executor_(executor != nullptr ? executor : owned_executor_.get()),
-        workers_(static_cast<size_t>(executor_->threads())) {}
+        executor_(executor != nullptr ? executor : owned_executor_.get()) {
+    for (int32_t i = 0; i < executor_->threads(); ++i) workers_.emplace_back(i);
+    if (device != nullptr || options_.device.name != kCpuDevice) {
+      device_pilot_ = std::make_unique<DevicePilot>(options_.device, std::move(device));
+    }
+  }
 
   const EngineOptions& options() const { return options_; }
   CpuFeatures features() const { return features_; }
+
+  void set_trace(Trace* trace) { trace_ = trace; }
 
   /// Throws std::bad_alloc.
   void attend(const AttentionCall& call, CallReport* report);
@@ -137,8 +173,12 @@ class Engine::Impl {
   void run_dense(const CallContext& context);
   /// A dense call with few rows, its keys cut into parts.
   void run_parts(const CallContext& context);
-  /// Returns how many nanoseconds it took to quantise keys.
-  int64_t run_shadow(const CallContext& context);
+  /// With the device's estimates where there are some. Adds to report->pilot_ns what it took to
+  /// quantise keys.
+  void run_shadow(const CallContext& context, CallReport* report);
+  /// Tiles of a KV head that are not marked in `done` ([tiles · KV heads]; empty: all of them).
+  void run_cpu(const CallContext& context, int64_t kv_head, const std::vector<uint8_t>& done,
+               CallReport* report);
   void sum_up(const AttentionCall& call, const Visibility& visibility, CallReport* report) const;
 
   EngineOptions options_;
@@ -149,7 +189,9 @@ class Engine::Impl {
   std::vector<TileWorker> workers_;
   KeyEstimate keys_;
   std::vector<std::pair<CostShape, CostModel>> costs_;
-  ScratchBuffer<float> states_;  // of a dense call whose keys are cut into parts
+  ScratchBuffer<float> states_;                // of a dense call whose keys are cut into parts
+  std::unique_ptr<DevicePilot> device_pilot_;  // null: the CPU estimates
+  Trace* trace_ = nullptr;
 };
 
 const CostModel* Engine::Impl::costs(const AttentionCall& call) {
@@ -205,26 +247,49 @@ void Engine::Impl::run_parts(const CallContext& context) {
   });
 }
 
-int64_t Engine::Impl::run_shadow(const CallContext& shared) {
-  const AttentionCall& call = shared.call;
-  const auto tiles = static_cast<int64_t>(shared.plan.tiles.size());
-  int64_t key_ns = 0;
-  // One KV head after the other: only the keys of one are held as INT8.
-  for (int64_t kv_head = 0; kv_head < call.key.heads; ++kv_head) {
-    CallContext context = shared;
+void Engine::Impl::run_cpu(const CallContext& shared, int64_t kv_head,
+                           const std::vector<uint8_t>& done, CallReport* report) {
+  const int64_t kv_heads = shared.call.key.heads;
+  std::vector<const QueryTile*> left;
+  bool estimate = false;
+  // Last rows first: under a causal mask they are the longest.
+  for (auto tile = static_cast<int64_t>(shared.plan.tiles.size()) - 1; tile >= 0; --tile) {
+    if (!done.empty() && done[static_cast<size_t>(tile * kv_heads + kv_head)] != 0) continue;
+    left.push_back(&shared.plan.tiles[static_cast<size_t>(tile)]);
+    if (keeps_everything(shared, *left.back(), kv_head)) continue;
+    estimate = true;
+    if (!done.empty()) report->device.cpu_rows += left.back()->rows.count;
+  }
+  CallContext context = shared;
+  if (estimate) {
     const auto started = std::chrono::steady_clock::now();
     context.keys_finite =
-        keys_.build(call, kv_head, shared.visibility.begin(), shared.visibility.end(),
+        keys_.build(shared.call, kv_head, shared.visibility.begin(), shared.visibility.end(),
                     kernels_.quantize, kernels_.pilot_dot, *executor_);
-    key_ns += std::chrono::duration_cast<std::chrono::nanoseconds>(
-                  std::chrono::steady_clock::now() - started)
-                  .count();
-    executor_->run(tiles, [&](int64_t task, int thread) {
-      workers_[static_cast<size_t>(thread)].run(
-          context, shared.plan.tiles[static_cast<size_t>(tiles - 1 - task)], kv_head);
-    });
+    report->pilot_ns += std::chrono::duration_cast<std::chrono::nanoseconds>(
+                            std::chrono::steady_clock::now() - started)
+                            .count();
   }
-  return key_ns;
+  executor_->run(static_cast<int64_t>(left.size()), [&](int64_t task, int thread) {
+    workers_[static_cast<size_t>(thread)].run(context, *left[static_cast<size_t>(task)], kv_head);
+  });
+}
+
+void Engine::Impl::run_shadow(const CallContext& context, CallReport* report) {
+  const int64_t kv_heads = context.call.key.heads;
+  std::vector<uint8_t> done;
+  if (context.on_device) {
+    done.resize(context.plan.tiles.size() * static_cast<size_t>(kv_heads));
+    device_pilot_->run(context, *executor_, workers_, done, &report->device);
+    // Estimates that were not to be trusted are thrown away, and so is what was counted with them.
+    if (std::find(done.begin(), done.end(), uint8_t{1}) == done.end()) {
+      for (TileWorker& worker : workers_) worker.counters = {};
+    }
+  }
+  // One KV head after the other: only the keys of one are held as INT8.
+  for (int64_t kv_head = 0; kv_head < kv_heads; ++kv_head) {
+    run_cpu(context, kv_head, done, report);
+  }
 }
 
 void Engine::Impl::sum_up(const AttentionCall& call, const Visibility& visibility,
@@ -234,6 +299,7 @@ void Engine::Impl::sum_up(const AttentionCall& call, const Visibility& visibilit
   report->keys = call.key.rows;
   report->visible_pairs = sum_visible(visibility, call.query.heads);
   report->scratch_bytes = keys_.scratch_bytes() + states_.bytes();
+  if (device_pilot_ != nullptr) report->scratch_bytes += device_pilot_->scratch_bytes();
   for (const TileWorker& worker : workers_) {
     report->lists += worker.counters.lists;
     report->nonfinite_rows += worker.counters.nonfinite_rows;
@@ -250,10 +316,12 @@ void Engine::Impl::attend(const AttentionCall& call, CallReport* report) {
   const int64_t group_heads = call.query.heads / call.key.heads;
   const Visibility visibility(call, *executor_);
   const bool gated = options_.gate && may_be_sparse(options_, visibility);
-  const CallPlan plan = plan_call(options_, visibility, group_heads,
-                                  kernels_.attend16 != nullptr ? kWideTileTarget : kTileTarget,
-                                  gated ? costs(call) : nullptr);
+  const int64_t dense_target = kernels_.attend16 != nullptr ? kWideTileTarget : kTileTarget;
+  const CostModel* model = gated ? costs(call) : nullptr;
+  const CallPlan plan = plan_call(options_, visibility, group_heads, dense_target, model);
   CallContext context{call, options_, kernels_, visibility, plan, keys_};
+  context.trace = trace_;
+  context.on_device = !plan.dense() && device_pilot_ != nullptr;
   if (plan.dense()) {
     context.parts = dense_parts(static_cast<int64_t>(plan.tiles.size()) * call.key.heads,
                                 visibility.end() - visibility.begin());
@@ -262,25 +330,31 @@ void Engine::Impl::attend(const AttentionCall& call, CallReport* report) {
     worker.counters = {};
     worker.reserve(context);
   }
-  int64_t key_ns = 0;
+  CallReport done;
   if (context.parts > 1) {
     run_parts(context);
   } else if (plan.dense()) {
     run_dense(context);
   } else {
-    key_ns = run_shadow(context);
+    run_shadow(context, &done);
+  }
+  done.wall_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(
+                     std::chrono::steady_clock::now() - started)
+                     .count();
+  if (context.on_device && model != nullptr) {
+    const int64_t dense_rows = std::max<int64_t>(1, dense_target / group_heads);
+    const PredictedCost cost = predict_cost(*model, options_, visibility, group_heads, dense_rows);
+    device_pilot_->judge(done.wall_ns,
+                         cost.dense * static_cast<double>(call.key.heads) / executor_->threads(),
+                         &done.device);
   }
   if (report == nullptr) return;
-  *report = {};
-  report->dense_reason = plan.dense_reason;
-  report->pilot_ns = key_ns;
-  sum_up(call, visibility, report);
-  if (!plan.dense() && report->nonfinite_rows == call.query.rows * call.key.heads) {
-    report->dense_reason = DenseReason::kNonFinite;
+  done.dense_reason = plan.dense_reason;
+  sum_up(call, visibility, &done);
+  if (!plan.dense() && done.nonfinite_rows == call.query.rows * call.key.heads) {
+    done.dense_reason = DenseReason::kNonFinite;
   }
-  report->wall_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(
-                        std::chrono::steady_clock::now() - started)
-                        .count();
+  *report = std::move(done);
 }
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -289,10 +363,13 @@ Engine& Engine::operator=(Engine&&) noexcept = default;
 Engine::~Engine() = default;
 
 const EngineOptions& Engine::options() const { return impl_->options(); }
+void Engine::set_trace(Trace* trace) { impl_->set_trace(trace); }
 CpuFeatures Engine::features() const { return impl_->features(); }
 
-Result<Engine> Engine::create(const EngineOptions& options, Executor* executor) {
+Result<Engine> Engine::create(const EngineOptions& options, Executor* executor,
+                              std::unique_ptr<Device> device) {
   Status status = check_options(options);
+  if (status.ok()) status = check_device(options.device);
   if (!status.ok()) return status;
   Result<CpuFeatures> features = resolve_isa(options.isa);
   if (!features.ok()) return features.status();
@@ -305,7 +382,8 @@ Result<Engine> Engine::create(const EngineOptions& options, Executor* executor) 
                       "could not start " + text(options.threads) + " threads");
       }
     }
-    return Engine(std::make_unique<Impl>(options, features.value(), executor, std::move(owned)));
+    return Engine(std::make_unique<Impl>(options, features.value(), executor, std::move(owned),
+                                         std::move(device)));
   } catch (const std::bad_alloc&) {
     return Status(StatusCode::kOutOfMemory, "out of memory");
   }

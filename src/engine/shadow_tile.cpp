@@ -9,16 +9,35 @@
 namespace shadowattn {
 namespace {
 
-/// Adds the time since the last lap to a counter.
+/// Adds the time since the last lap to a counter, and to the trace.
 class Stopwatch {
  public:
-  void lap(int64_t* counter) {
+  Stopwatch(Trace* trace, int32_t lane, int64_t kv_head, RowRange rows) : trace_(trace) {
+    event_.lane = lane;
+    event_.kv_head = static_cast<int32_t>(kv_head);
+    event_.first_row = rows.first;
+    event_.rows = rows.count;
+  }
+
+  void lap(TraceStage stage, int64_t* counter) {
     const auto now = std::chrono::steady_clock::now();
-    *counter += std::chrono::duration_cast<std::chrono::nanoseconds>(now - last_).count();
+    *counter += nanoseconds(now - last_);
+    if (trace_ != nullptr) {
+      event_.stage = stage;
+      event_.start_ns = nanoseconds(last_.time_since_epoch());
+      event_.end_ns = nanoseconds(now.time_since_epoch());
+      trace_->add(event_);
+    }
     last_ = now;
   }
 
  private:
+  static int64_t nanoseconds(std::chrono::steady_clock::duration time) {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(time).count();
+  }
+
+  Trace* trace_;
+  TraceEvent event_;
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
@@ -46,6 +65,7 @@ TokenList visible_keys(const CallContext& context, const QueryTile& tile, int64_
 KernelSet choose_kernels(CpuFeatures features, Precision precision) {
   KernelSet set{best_kernel(quantize_kernels(), features),
                 best_kernel(pilot_dot_kernels(), features), best_kernel(select_kernels(), features),
+                best_kernel(score_rank_kernels(), features),
                 best_kernel(attend_kernels(), features)};
   if (precision == Precision::kF32) return set;
   for (const Attend16Kernel& kernel : attend16_kernels()) {
@@ -81,11 +101,12 @@ void TileWorker::reserve(const CallContext& context) {
     estimate_.reserve_scores(rows, call.query.dim, keys, context.kernels.pilot_dot);
   }
   selector_.reserve(keys);
+  if (context.on_device) device_estimate_.reserve(list_rows, keys, context.plan.ranks);
 }
 
 int64_t TileWorker::scratch_bytes() const {
-  return estimate_.scratch_bytes() + selector_.scratch_bytes() + attender_.scratch_bytes() +
-         attender16_.scratch_bytes();
+  return estimate_.scratch_bytes() + device_estimate_.scratch_bytes() + selector_.scratch_bytes() +
+         attender_.scratch_bytes() + attender16_.scratch_bytes();
 }
 
 void TileWorker::make_lists(const CallContext& context, const QueryTile& tile, int64_t kv_head) {
@@ -99,17 +120,6 @@ void TileWorker::make_lists(const CallContext& context, const QueryTile& tile, i
     }
     for (int64_t h = 0; h < group_heads; ++h) lists_.push_back({rows, first_head + h, 1});
   }
-}
-
-bool TileWorker::wants_everything(const CallContext& context) const {
-  int64_t visible = 0;
-  for (const ListRows& list : lists_) {
-    for (int64_t i = 0; i < list.count(); ++i) {
-      visible =
-          std::max<int64_t>(visible, context.visibility.row(list.head(i), list.row(i)).visible);
-    }
-  }
-  return keep_count(context.options, visible) >= visible;
 }
 
 void TileWorker::attend(const CallContext& context, int64_t kv_head,
@@ -132,23 +142,23 @@ void TileWorker::attend(const CallContext& context, int64_t kv_head,
 void TileWorker::run_dense(const CallContext& context, const QueryTile& tile, int64_t kv_head) {
   const int64_t group_heads = context.call.query.heads / context.call.key.heads;
   const ListRows rows{tile.rows, kv_head * group_heads, group_heads};
-  Stopwatch watch;
+  Stopwatch watch(context.trace, lane_, kv_head, tile.rows);
   const Visibility& visibility = context.visibility;
   attend(context, kv_head, {&rows, 1},
          visible_keys(context, tile, visibility.begin(), visibility.end()), nullptr);
-  watch.lap(&counters.attend_ns);
+  watch.lap(TraceStage::kAttend, &counters.attend_ns);
 }
 
 void TileWorker::run_part(const CallContext& context, const QueryTile& tile, int64_t begin,
                           int64_t end, float* states) {
   const int64_t group_heads = context.call.query.heads / context.call.key.heads;
-  Stopwatch watch;
+  Stopwatch watch(context.trace, lane_, -1, tile.rows);
   lists_.clear();
   for (int64_t head = 0; head < context.call.query.heads; head += group_heads) {
     lists_.push_back({tile.rows, head, group_heads});
   }
   attend(context, 0, lists_, visible_keys(context, tile, begin, end), states);
-  watch.lap(&counters.attend_ns);
+  watch.lap(TraceStage::kAttend, &counters.attend_ns);
 }
 
 void TileWorker::run_without_estimate(const CallContext& context, const QueryTile& tile,
@@ -157,22 +167,57 @@ void TileWorker::run_without_estimate(const CallContext& context, const QueryTil
   run_dense(context, tile, kv_head);
 }
 
+bool keeps_everything(const CallContext& context, const QueryTile& tile, int64_t kv_head) {
+  const int64_t group_heads = context.call.query.heads / context.call.key.heads;
+  int64_t visible = 0;
+  for (int64_t h = kv_head * group_heads; h < (kv_head + 1) * group_heads; ++h) {
+    for (int64_t i = 0; i < tile.rows.count; ++i) {
+      visible = std::max<int64_t>(visible, context.visibility.row(h, tile.rows.first + i).visible);
+    }
+  }
+  return keep_count(context.options, visible) >= visible;
+}
+
+void TileWorker::run_estimated(const CallContext& context, const QueryTile& tile, int64_t kv_head,
+                               const DeviceScores& scores) {
+  const KernelSet& kernels = context.kernels;
+  make_lists(context, tile, kv_head);
+  Stopwatch watch(context.trace, lane_, kv_head, tile.rows);
+  for (const ListRows& list : lists_) {
+    int16_t* importance = nullptr;
+    if (context.plan.ranks) {
+      device_estimate_.ranks(scores, context.visibility, list, kernels.score_rank, kernels.select);
+      importance = device_estimate_.rows().row(0);
+    } else {
+      device_estimate_.scores(scores, context.visibility, list, kernels.score_rank);
+      importance =
+          selector_.merge(context.visibility, list, 0, device_estimate_.rows(), kernels.select);
+    }
+    const TokenList tokens = selector_.select(context.options, context.visibility, list,
+                                              scores.first_key, importance, kernels.select);
+    watch.lap(TraceStage::kSelect, &counters.select_ns);
+    attend(context, kv_head, {&list, 1}, tokens, nullptr);
+    watch.lap(TraceStage::kAttend, &counters.attend_ns);
+  }
+  counters.lists += static_cast<int64_t>(lists_.size());
+}
+
 void TileWorker::run(const CallContext& context, const QueryTile& tile, int64_t kv_head) {
   if (!context.keys_finite) {
     run_without_estimate(context, tile, kv_head);
     return;
   }
-  make_lists(context, tile, kv_head);
-  if (wants_everything(context)) {  // the first tiles of a prompt
+  if (keeps_everything(context, tile, kv_head)) {  // the first tiles of a prompt
     run_dense(context, tile, kv_head);
     return;
   }
+  make_lists(context, tile, kv_head);
   const KernelSet& kernels = context.kernels;
-  Stopwatch watch;
+  Stopwatch watch(context.trace, lane_, kv_head, tile.rows);
   if (!context.plan.ranks) {
     const bool finite = estimate_.scores(context.call, context.keys, context.visibility, lists_,
                                          kernels.quantize, kernels.pilot_dot);
-    watch.lap(&counters.pilot_ns);
+    watch.lap(TraceStage::kPilot, &counters.pilot_ns);
     if (!finite) {
       run_without_estimate(context, tile, kv_head);
       return;
@@ -186,22 +231,22 @@ void TileWorker::run(const CallContext& context, const QueryTile& tile, int64_t 
       const bool finite = estimate_.ranks(context.call, context.keys, context.visibility, list,
                                           context.options.pilot_step, kernels.quantize,
                                           kernels.pilot_dot, kernels.select);
-      watch.lap(&counters.pilot_ns);
+      watch.lap(TraceStage::kPilot, &counters.pilot_ns);
       if (!finite) {
         counters.kept_pairs = kept_before;  // of lists that the whole tile's output replaces
         run_without_estimate(context, tile, kv_head);
         return;
       }
-      importance = estimate_.row(0);
+      importance = estimate_.rows().row(0);
     } else {
-      importance = selector_.merge(context.visibility, list, first_row, context.keys, estimate_,
-                                   kernels.select);
+      importance =
+          selector_.merge(context.visibility, list, first_row, estimate_.rows(), kernels.select);
     }
     const TokenList tokens = selector_.select(context.options, context.visibility, list,
-                                              context.keys, importance, kernels.select);
-    watch.lap(&counters.select_ns);
+                                              context.keys.begin(), importance, kernels.select);
+    watch.lap(TraceStage::kSelect, &counters.select_ns);
     attend(context, kv_head, {&list, 1}, tokens, nullptr);
-    watch.lap(&counters.attend_ns);
+    watch.lap(TraceStage::kAttend, &counters.attend_ns);
     first_row += list.count();
   }
   counters.lists += static_cast<int64_t>(lists_.size());

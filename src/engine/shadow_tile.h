@@ -7,6 +7,7 @@
 
 #include "attend/attend_lists.h"
 #include "attend/attend_lists16.h"
+#include "pilot/device_scores.h"
 #include "pilot/pilot.h"
 #include "plan/list_plan.h"
 #include "select/token_lists.h"
@@ -19,6 +20,7 @@ struct KernelSet {
   QuantizeKernel quantize;
   PilotDotKernel pilot_dot;
   SelectKernel select;
+  ScoreRankKernel score_rank;
   AttendKernel attend;
   const Attend16Kernel* attend16 = nullptr;  ///< null: f32 only
 };
@@ -35,7 +37,12 @@ struct CallContext {
   const KeyEstimate& keys;  ///< of the KV head at hand; not built when the plan is dense
   int64_t parts = 1;        ///< into which a dense call cuts its keys
   bool keys_finite = true;  ///< false: its keys hold a NaN or an infinity, and `keys` nothing
+  bool on_device = false;   ///< some tiles come with a device's scores
+  Trace* trace = nullptr;
 };
+
+/// Whether the lists of a tile would keep all that its rows see.
+bool keeps_everything(const CallContext& context, const QueryTile& tile, int64_t kv_head);
 
 /// Counters of one thread, summed into the CallReport.
 struct TileCounters {
@@ -49,12 +56,19 @@ struct TileCounters {
 
 class TileWorker {
  public:
+  /// `lane`: of the thread, in traces.
+  explicit TileWorker(int32_t lane = 0) : lane_(lane) {}
+
   /// Grows the scratch for any tile of the plan, so that `run` and `run_dense` allocate nothing.
   /// Throws std::bad_alloc.
   void reserve(const CallContext& context);
 
   /// Computes the output rows of one tile and KV head.
   void run(const CallContext& context, const QueryTile& tile, int64_t kv_head);
+
+  /// The same with the estimate of a device.
+  void run_estimated(const CallContext& context, const QueryTile& tile, int64_t kv_head,
+                     const DeviceScores& scores);
 
   /// The same from every key that a row may see.
   void run_dense(const CallContext& context, const QueryTile& tile, int64_t kv_head);
@@ -70,14 +84,15 @@ class TileWorker {
 
  private:
   void make_lists(const CallContext& context, const QueryTile& tile, int64_t kv_head);
-  bool wants_everything(const CallContext& context) const;
   /// run_dense for a tile whose queries or keys hold no estimate.
   void run_without_estimate(const CallContext& context, const QueryTile& tile, int64_t kv_head);
   void attend(const CallContext& context, int64_t kv_head, std::span<const ListRows> groups,
               const TokenList& list, float* states);
 
+  int32_t lane_;
   std::vector<ListRows> lists_;
   TileEstimate estimate_;
+  DeviceEstimate device_estimate_;
   TokenSelector selector_;
   ListAttender attender_;
   ListAttender16 attender16_;

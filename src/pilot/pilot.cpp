@@ -159,43 +159,19 @@ bool TileEstimate::scores(const AttentionCall& call, const KeyEstimate& keys,
   tile.stride = stride_;
   pilot.scores(tile);
 
+  first_key_ = keys.begin();
   int64_t i = 0;
   for (const ListRows& list : lists) {
     for (int64_t j = 0; j < list.count(); ++j, ++i) {
-      hide(visibility, list.head(j), list.row(j), i, keys);
+      hide_keys(visibility, list.head(j), list.row(j), this->rows(), i);
     }
   }
   return true;
 }
 
-void TileEstimate::hide(const Visibility& visibility, int64_t head, int64_t query_row, int64_t i,
-                        const KeyEstimate& keys) {
-  const RowVisibility& seen = visibility.row(head, query_row);
-  int16_t* scores = row(i);
-  const int64_t begin = std::clamp(seen.begin - keys.begin(), int64_t{0}, stride_);
-  const int64_t end = std::clamp(seen.end - keys.begin(), begin, stride_);
-  std::fill(scores, scores + begin, kHiddenScore);
-  std::fill(scores + end, scores + stride_, kHiddenScore);
-  if (seen.plain) return;
-  for (int64_t j = begin; j < end; ++j) {
-    const float bias = visibility.bias(head, query_row, keys.begin() + j);
-    if (bias == 0.0F) continue;
-    if (std::isinf(bias) && bias < 0.0F) {
-      scores[j] = kHiddenScore;
-      continue;
-    }
-    const double biased = scores[j] + static_cast<double>(bias) * units_per_logit(i);
-    // NaN is not below the range and lands at the top: a hostile mask shows up in the output.
-    scores[j] = !(biased < kScoreRange) ? kLargestScore
-                : biased > -kScoreRange ? static_cast<int16_t>(std::lrint(biased))
-                                        : static_cast<int16_t>(-kLargestScore);
-  }
-}
-
 int64_t TileEstimate::scratch_bytes() const {
   return quantised_.bytes() + packed_.bytes() + query_scale_.bytes() + row_factor_.bytes() +
-         units_per_logit_.bytes() + slope_.bytes() + offset_.bytes() + scores_.bytes() +
-         sample_.bytes();
+         units_per_logit_.bytes() + levels_.scratch_bytes() + scores_.bytes();
 }
 
 }  // namespace shadowattn

@@ -62,13 +62,9 @@ int16_t share_level(const int16_t* scores, int64_t n, double units_per_log2,
   return static_cast<int16_t>(std::min<double>(std::rint(level * units_per_log2), kForcedScore));
 }
 
-/// One past the last key that a row of the list sees, relative to keys.begin().
-int64_t visible_end(const Visibility& visibility, const ListRows& list, const KeyEstimate& keys) {
-  int64_t end = keys.begin();
-  for (int64_t i = 0; i < list.count(); ++i) {
-    end = std::max<int64_t>(end, visibility.row(list.head(i), list.row(i)).end);
-  }
-  return end - keys.begin();
+/// One past the last key that a row of the list sees, relative to first_key; 0: none.
+int64_t visible_end(const Visibility& visibility, const ListRows& list, int64_t first_key) {
+  return std::max<int64_t>(visible_range(visibility, list).end - first_key, 0);
 }
 
 }  // namespace
@@ -79,24 +75,23 @@ void TokenSelector::reserve(int64_t keys) {
 }
 
 int16_t* TokenSelector::merge(const Visibility& visibility, const ListRows& list, int64_t first_row,
-                              const KeyEstimate& keys, TileEstimate& estimate,
-                              const SelectKernel& kernel) {
-  if (list.count() == 1) return estimate.row(first_row);
-  const int64_t n = visible_end(visibility, list, keys);
+                              const ScoreRows& scores, const SelectKernel& kernel) {
+  if (list.count() == 1) return scores.row(first_row);
+  const int64_t n = visible_end(visibility, list, scores.first_key);
   int16_t* importance = importance_.data();
   std::fill_n(importance, padded_scores(n), kHiddenScore);
   for (int64_t i = first_row; i < first_row + list.count(); ++i) {
-    const int16_t* scores = estimate.row(i);
-    kernel.merge(scores, share_level(scores, n, estimate.units_per_log2(i), kernel), n, importance);
+    const int16_t* row = scores.row(i);
+    kernel.merge(row, share_level(row, n, scores.units_per_log2(i), kernel), n, importance);
   }
   return importance;
 }
 
 TokenList TokenSelector::select(const EngineOptions& options, const Visibility& visibility,
-                                const ListRows& list, const KeyEstimate& keys, int16_t* importance,
+                                const ListRows& list, int64_t first_key, int16_t* importance,
                                 const SelectKernel& kernel) {
   int64_t most_visible = 0;
-  Forcer forcer(importance, keys.begin());
+  Forcer forcer(importance, first_key);
   for (int64_t i = 0; i < list.count(); ++i) {
     const int64_t head = list.head(i);
     most_visible = std::max<int64_t>(most_visible, visibility.row(head, list.row(i)).visible);
@@ -105,11 +100,11 @@ TokenList TokenSelector::select(const EngineOptions& options, const Visibility& 
     }
     force_row(options, visibility, head, list.row(i), forcer);
   }
-  const int64_t n = visible_end(visibility, list, keys);
+  const int64_t n = visible_end(visibility, list, first_key);
   const int64_t keep = std::max(keep_count(options, most_visible), forcer.count());
   int32_t* out = indices_.data();
   const int64_t count = kernel.top_k(importance, n, keep, out);
-  for (int64_t i = 0; i < count; ++i) out[i] += static_cast<int32_t>(keys.begin());
+  for (int64_t i = 0; i < count; ++i) out[i] += static_cast<int32_t>(first_key);
   return {out, 0, count};
 }
 

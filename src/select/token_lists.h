@@ -6,7 +6,8 @@
 
 #include "kernels/scratch.h"
 #include "kernels/select/select.h"
-#include "pilot/pilot.h"
+#include "pilot/score_rows.h"
+#include "plan/list_rows.h"
 #include "plan/visibility.h"
 #include "shadowattn/engine.h"
 
@@ -35,15 +36,15 @@ class TokenSelector {
 
   /// The list of `list`'s rows. Valid until the next call. Keeps keep_count(options, v) keys, v the
   /// largest number of keys that one of the rows sees, and more when more are always in.
-  /// `importance`: [padded_scores(n)] a rank per key from keys.begin() on, hidden beyond n and
+  /// `importance`: [padded_scores(n)] a rank per key from `first_key` on, hidden beyond n and
   /// where no row sees it; overwritten.
   TokenList select(const EngineOptions& options, const Visibility& visibility, const ListRows& list,
-                   const KeyEstimate& keys, int16_t* importance, const SelectKernel& kernel);
+                   int64_t first_key, int16_t* importance, const SelectKernel& kernel);
 
   /// A rank per key from the scores of `list`'s rows, which are rows `first_row` and following of
-  /// `estimate`: the largest share of softmax mass that any of them gives it. For `select`.
+  /// `scores`: the largest share of softmax mass that any of them gives it. For `select`.
   int16_t* merge(const Visibility& visibility, const ListRows& list, int64_t first_row,
-                 const KeyEstimate& keys, TileEstimate& estimate, const SelectKernel& kernel);
+                 const ScoreRows& scores, const SelectKernel& kernel);
 
   int64_t scratch_bytes() const { return importance_.bytes() + indices_.bytes(); }
 

@@ -207,7 +207,7 @@ void set_window(Problem& p, int64_t length, int64_t behind) {
   });
 }
 
-/// Contexts of more than TileEstimate::kWholeBlocks blocks, whose levels come from a sample.
+/// Contexts of more than KeySample::kWholeBlocks blocks, whose levels come from a sample.
 std::vector<ShadowCase> long_cases() {
   Shape peaky = {2, 1, 10, 1700, 16, 16, kF16, Layout::kRowsFirst, Content::kPeaky};
   return {

@@ -33,7 +33,7 @@ std::vector<PilotCase> pilot_cases() {
       {"2x20x32_zero", 2, 20, 32, Values::kZero},
   };
   for (int64_t rows = 1; rows <= 12; ++rows) {  // every remainder of every kernel's row step
-    cases.push_back({"rows" + std::to_string(rows) + "_40x32", rows, 40, 32});
+    cases.push_back({"rows" + std::to_string(rows) + "_70x32", rows, 70, 32});
   }
   return cases;
 }
@@ -84,6 +84,14 @@ struct Problem {
     return test::reference_score(q.data() + r * dim, k.data() + j * dim, dim,
                                  key_factor[static_cast<size_t>(j)],
                                  row_factor[static_cast<size_t>(r)]);
+  }
+
+  int64_t sum(int64_t r, int64_t j) const {
+    int64_t dot = 0;
+    for (int64_t d = 0; j < keys && d < dim; ++d) {
+      dot += int64_t{q[static_cast<size_t>(r * dim + d)]} * k[static_cast<size_t>(j * dim + d)];
+    }
+    return dot;
   }
 
   int64_t rows;
@@ -220,6 +228,54 @@ TEST_P(PilotDotCaseTest, RanksMatchReference) {
   expect_reference_ranks(kernel, p, RankScale(p, 60.0, 150.0), 1);  // and at the cap
 }
 
+/// Scores of one tile; `offset` misaligns them and the packed operands. Gaps must stay untouched.
+void expect_reference_fixed(const PilotDotKernel& kernel, const Problem& p, Requantisation r,
+                            int64_t stride, size_t offset) {
+  constexpr int8_t kUntouched = -128;  // no score
+  std::vector<int8_t> keys(static_cast<size_t>(p.blocks * kernel.key_block_bytes(p.dim)) + 4);
+  std::vector<int8_t> queries(static_cast<size_t>(p.rows * kernel.query_row_bytes(p.dim)) + 4);
+  kernel.pack_keys(p.k.data(), p.keys, p.dim, keys.data() + 4 * offset);
+  kernel.pack_queries(p.q.data(), p.rows, p.dim, queries.data() + 4 * offset);
+  const int64_t width = p.blocks * kPilotKeyBlock;
+  // Ends where the last row does, so that a store beyond is seen by AddressSanitizer.
+  std::vector<int8_t> scores(offset + static_cast<size_t>((p.rows - 1) * stride + width),
+                             kUntouched);
+  PilotFixed tile;
+  tile.queries = queries.data() + 4 * offset;
+  tile.rows = p.rows;
+  tile.keys = keys.data() + 4 * offset;
+  tile.key_blocks = p.blocks;
+  tile.dim = p.dim;
+  tile.requantisation = r;
+  tile.scores = scores.data() + offset;
+  tile.stride = stride;
+  kernel.fixed_scores(tile);
+  for (int64_t i = 0; i < static_cast<int64_t>(scores.size()); ++i) {
+    const int64_t at = i - static_cast<int64_t>(offset);
+    int8_t expected = kUntouched;
+    if (at >= 0 && at % stride < width) {
+      expected = test::reference_requantised(p.sum(at / stride, at % stride), r.mantissa, r.shift);
+    }
+    ASSERT_EQ(scores[static_cast<size_t>(i)], expected)
+        << "row " << at / stride << " key " << at % stride << " mantissa " << r.mantissa
+        << " shift " << r.shift;
+  }
+}
+
+TEST_P(PilotDotCaseTest, FixedScoresMatchReference) {
+  const PilotDotKernel& kernel = GetParam().kernel;
+  SHADOWATTN_SKIP_UNLESS_RUNS_HERE(kernel);
+  const Problem p(GetParam().data, 5);
+  const int64_t width = p.blocks * kPilotKeyBlock;
+  for (const Requantisation r :
+       {Requantisation{128, 15}, Requantisation{255, 15}, Requantisation{201, 8},
+        Requantisation{129, 5}, Requantisation{254, 1}, Requantisation{128, 0},
+        Requantisation{255, 0}, Requantisation{12345, 0}, Requantisation{32767, 0}}) {
+    expect_reference_fixed(kernel, p, r, width, 0);
+    expect_reference_fixed(kernel, p, r, width + 5, 1);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Kernels, PilotDotCaseTest,
                          testing::ValuesIn(test::cross(pilot_dot_kernels(), pilot_cases())),
                          test::param_label<PilotDotCaseTest::ParamType>);
@@ -243,6 +299,24 @@ TEST_P(PilotDotTest, HalvesGoToEven) {
   expect_reference(GetParam(), p, 32, 0);
 }
 
+TEST_P(PilotDotTest, FixedScoresRoundHalvesUpAndClampEverySum) {
+  // One product per score, so that every sum from -127 · 127 to 127 · 127 in steps comes up.
+  SHADOWATTN_SKIP_UNLESS_RUNS_HERE(GetParam());
+  Problem p({"", 127, 256, 16}, 1);
+  std::fill(p.q.begin(), p.q.end(), static_cast<int8_t>(0));
+  std::fill(p.k.begin(), p.k.end(), static_cast<int8_t>(0));
+  for (int64_t r = 0; r < p.rows; ++r)
+    p.q[static_cast<size_t>(r * 16)] = static_cast<int8_t>(r + 1);
+  for (int64_t j = 0; j < p.keys; ++j) {
+    p.k[static_cast<size_t>(j * 16)] = static_cast<int8_t>(std::min<int64_t>(j, 254) - 127);
+  }
+  for (const Requantisation r :
+       {Requantisation{16384, 0}, Requantisation{32767, 0}, Requantisation{128, 0},
+        Requantisation{128, 1}, Requantisation{255, 3}, Requantisation{192, 6}}) {
+    expect_reference_fixed(GetParam(), p, r, p.keys, 0);
+  }
+}
+
 TEST_P(PilotDotTest, ZeroFactorsGiveZero) {
   SHADOWATTN_SKIP_UNLESS_RUNS_HERE(GetParam());
   Problem p({"", 3, 20, 64}, 4);
@@ -255,6 +329,9 @@ TEST_P(PilotDotTest, NothingToDo) {
   PilotTile tile;
   tile.dim = 64;
   GetParam().scores(tile);
+  PilotFixed fixed;
+  fixed.dim = 64;
+  GetParam().fixed_scores(fixed);
   const int8_t none = 0;
   int8_t untouched = 1;
   GetParam().pack_keys(&none, 0, 64, &untouched);

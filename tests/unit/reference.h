@@ -59,6 +59,16 @@ inline int16_t reference_score(const int8_t* q, const int8_t* k, int64_t dim, fl
 }
 
 /// Upper half of the sum of shares of all rows, whose INT8 rows follow each other in `q`.
+/// shadowattn/device.h in floating point: every step is exact in double.
+inline int8_t reference_requantised(int64_t acc, int32_t mantissa, int32_t shift) {
+  const double unit = std::exp2(shift);
+  const double added = shift == 0 ? 0.0 : unit / 2;
+  const double shifted = std::floor((static_cast<double>(acc) + added) / unit);
+  const double word = std::clamp(shifted, -32768.0, 32767.0);
+  const double rounded = std::floor((word * mantissa + 16384.0) / 32768.0);
+  return static_cast<int8_t>(std::clamp(rounded, -127.0, 127.0));
+}
+
 inline int16_t reference_rank(const int8_t* q, int64_t rows, const int8_t* k, int64_t dim,
                               float key_factor, const float* slope, const float* offset) {
   float share = 0.0F;

@@ -202,14 +202,14 @@ class SelectionReference {
   };
 
   /// Of the blocks that hold [begin, end): all when they are few, else the first two, the last
-  /// eight and a pair out of every kSampleStride pairs between them.
+  /// eight and a pair out of every KeySample::kStride pairs between them.
   Sample sample(int64_t begin, int64_t end) const {
     constexpr int64_t kFirst = 2;
     constexpr int64_t kLast = 8;
     constexpr int64_t kPair = 2;
     const int64_t first = (begin - begin_) / kPilotKeyBlock;
     const int64_t blocks = (end - begin_ + kPilotKeyBlock - 1) / kPilotKeyBlock - first;
-    const bool whole = blocks <= TileEstimate::kWholeBlocks;
+    const bool whole = blocks <= KeySample::kWholeBlocks;
     const int64_t middle_blocks = blocks - kFirst - kLast;
     Sample sample;
     int64_t sampled = 0;
@@ -218,7 +218,7 @@ class SelectionReference {
       const bool at_end = whole || in_middle < 0 || in_middle >= middle_blocks;
       // A pair that the middle cuts in two is left out.
       const int64_t pair = in_middle / kPair * kPair;
-      const bool chosen = !at_end && pair % (kPair * TileEstimate::kSampleStride) == 0 &&
+      const bool chosen = !at_end && pair % (kPair * KeySample::kStride) == 0 &&
                           pair + kPair <= middle_blocks;
       if (!at_end && !chosen) continue;
       sampled += chosen ? 1 : 0;

@@ -19,28 +19,22 @@ template <typename Simd>
   return Simd::max(v, Simd::sub(Simd::zero(), v));
 }
 
-/// The largest |x - mean| of a row. False when one is not finite.
+/// The largest |x - mean| of a row; infinity or NaN when one is not finite.
 template <typename Simd, ElementType kType>
-[[gnu::always_inline]] inline bool row_absmax(const char* x, int64_t dim, const float* mean,
-                                              float& absmax) {
-  using Vec = typename Simd::Vec;
+[[gnu::always_inline]] inline float row_absmax(const char* x, int64_t dim, const float* mean) {
   using Block = ElementBlock<Simd, kType>;
-  Vec largest = Simd::zero();
-  bool finite = true;
+  typename Simd::Vec largest = Simd::zero();
   for (int64_t d = 0; d < dim; d += Block::kElements) {
     const Block block(x, d);
     for (int i = 0; i < Block::kVecs; ++i) {
-      const Vec v = centred<Simd>(block.vec(i), mean, d + i * Simd::kLanes);
-      finite = finite && !Simd::any_nonfinite(v);
-      largest = Simd::max(largest, magnitude<Simd>(v));
+      largest =
+          Simd::max_magnitude(largest, centred<Simd>(block.vec(i), mean, d + i * Simd::kLanes));
     }
   }
-  float lanes[Simd::kLanes];
-  Simd::store(lanes, largest);
-  absmax = 0.0F;
-  for (const float lane : lanes) absmax = lane > absmax ? lane : absmax;
-  return finite;
+  return Simd::reduce_max_magnitude(largest);
 }
+
+[[gnu::always_inline]] inline bool is_finite(float absmax) { return absmax <= 0x1.fffffep127F; }
 
 template <typename Simd, ElementType kType>
 bool QuantizeCode<Simd, kType>::rows(const void* src, int64_t stride, int64_t rows, int64_t dim,
@@ -50,8 +44,8 @@ bool QuantizeCode<Simd, kType>::rows(const void* src, int64_t stride, int64_t ro
   bool finite = true;
   for (int64_t r = 0; r < rows; ++r, q += dim) {
     const char* x = static_cast<const char*>(src) + r * stride;
-    float absmax;
-    const bool row_finite = row_absmax<Simd, kType>(x, dim, nullptr, absmax);
+    const float absmax = row_absmax<Simd, kType>(x, dim, nullptr);
+    const bool row_finite = is_finite(absmax);
     const bool usable = row_finite && absmax >= kSmallestQuantizable;
     finite = finite && row_finite;
     scale[r] = usable ? absmax / 127.0F : 0.0F;
@@ -76,8 +70,8 @@ bool QuantizeCode<Simd, kType>::row_scales(const void* src, int64_t stride, int6
   bool finite = true;
   for (int64_t r = 0; r < rows; ++r) {
     const char* x = static_cast<const char*>(src) + r * stride;
-    float absmax;
-    const bool row_finite = row_absmax<Simd, kType>(x, dim, mean, absmax);
+    const float absmax = row_absmax<Simd, kType>(x, dim, mean);
+    const bool row_finite = is_finite(absmax);
     finite = finite && row_finite;
     scale[r] = row_finite && absmax >= kSmallestQuantizable ? absmax / 127.0F : 0.0F;
   }

@@ -61,6 +61,17 @@ struct Avx2 {
   static bool any_different(Vec a, Vec b) {
     return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_NEQ_UQ)) != 0;
   }
+  static Vec max_magnitude(Vec largest, Vec v) {
+    const __m256i bits = _mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32(0x7FFFFFFF));
+    return _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(largest), bits));
+  }
+  static float reduce_max_magnitude(Vec v) {
+    const __m256i bits = _mm256_castps_si256(v);
+    __m128i max = _mm_max_epi32(_mm256_castsi256_si128(bits), _mm256_extracti128_si256(bits, 1));
+    max = _mm_max_epi32(max, _mm_shuffle_epi32(max, 0x4E));
+    max = _mm_max_epi32(max, _mm_shuffle_epi32(max, 0xB1));
+    return _mm_cvtss_f32(_mm_castsi128_ps(max));
+  }
   static int count_less(Vec a, Vec b) {
     return _mm_popcnt_u32(
         static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ))));

@@ -51,6 +51,14 @@ struct Avx512 {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(v)));
   }
   static bool any_different(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ) != 0; }
+  static Vec max_magnitude(Vec largest, Vec v) {
+    const __m512i bits = _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7FFFFFFF));
+    return _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(largest), bits));
+  }
+  static float reduce_max_magnitude(Vec v) {
+    const int32_t bits = _mm512_reduce_max_epi32(_mm512_castps_si512(v));
+    return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(bits)));
+  }
   static int count_less(Vec a, Vec b) {
     return _mm_popcnt_u32(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ));
   }

@@ -73,6 +73,23 @@ struct Generic {
     }
     return false;
   }
+  /// |v| where it is larger than `largest` (not negative) by its bits: NaN above infinity above all
+  /// numbers.
+  static Vec max_magnitude(Vec largest, Vec v) {
+    Int a;
+    Int b;
+    std::memcpy(&a, &largest, sizeof a);
+    std::memcpy(&b, &v, sizeof b);
+    b &= 0x7FFFFFFF;
+    a = a > b ? a : b;
+    std::memcpy(&v, &a, sizeof v);
+    return v;
+  }
+  /// The largest lane by its bits; lanes not negative.
+  static float reduce_max_magnitude(Vec v) {
+    v = max_magnitude(v, Vec{v[2], v[3], v[0], v[1]});
+    return max_magnitude(v, Vec{v[1], v[0], v[3], v[2]})[0];
+  }
   /// In how many lanes a < b.
   static int count_less(Vec a, Vec b) {
     int count = 0;

@@ -4,6 +4,7 @@
 
 #include "pilot/devices/cpu_device.h"
 #include "pilot/devices/device_queue.h"
+#include "pilot/devices/hexagon.h"
 #include "pilot/devices/npu_sim.h"
 #include "shadowattn/device.h"
 
@@ -11,11 +12,6 @@ namespace shadowattn {
 namespace {
 
 using OpenFunction = Result<std::unique_ptr<Device>> (*)(const DeviceOptions&);
-
-/// Until there is one.
-Result<std::unique_ptr<Device>> open_hexagon(const DeviceOptions&) {
-  return Status::unsupported("the device hexagon is not part of this build");
-}
 
 struct DeviceEntry {
   std::string_view name;

@@ -1,5 +1,7 @@
 #include "pilot/devices/device_memory.h"
 
+#include <sys/mman.h>
+
 #include <string>
 
 #include "pilot/devices/device_queue.h"
@@ -17,7 +19,10 @@ Status DeviceMemory::reserve(int64_t bytes, int64_t limit) try {
   // Freed first: what it held is lost anyway, and both may not fit.
   memory_.reset();
   bytes_ = 0;
-  void* p = ::operator new (static_cast<size_t>(bytes), std::align_val_t{size_t{kDeviceAlignment}});
+  void* p = ::operator new (static_cast<size_t>(bytes), std::align_val_t{kPage});
+  // Score rows lie pages apart; with small pages every row of a list would need its own entry of
+  // the address cache. Only advice: what the system makes of it does not matter.
+  if (static_cast<size_t>(bytes) >= kPage) madvise(p, static_cast<size_t>(bytes), MADV_HUGEPAGE);
   memory_.reset(static_cast<std::byte*>(p));
   bytes_ = bytes;
   return {};

@@ -19,10 +19,10 @@ class DeviceMemory {
   Status reserve(int64_t bytes, int64_t limit);
 
  private:
+  static constexpr size_t kPage = size_t{2} << 20;  ///< a large page
+
   struct Free {
-    void operator()(std::byte* p) const {
-      ::operator delete (p, std::align_val_t{size_t{kDeviceAlignment}});
-    }
+    void operator()(std::byte* p) const { ::operator delete (p, std::align_val_t{kPage}); }
   };
   std::unique_ptr<std::byte, Free> memory_;
   int64_t bytes_ = 0;

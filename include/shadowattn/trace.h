@@ -1,0 +1,58 @@
+// When each stage of a call ran, and where: for timelines.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+namespace shadowattn {
+
+enum class TraceStage {
+  kPrepare,  ///< quantising keys and queries, choosing buckets and the order
+  kDevice,   ///< the device estimates; lane kTraceDeviceLane
+  kWait,     ///< a CPU thread waits for the device
+  kPilot,    ///< the CPU estimates
+  kSelect,
+  kAttend,
+};
+
+/// "prepare", "device", …
+const char* name_of(TraceStage stage);
+
+inline constexpr int32_t kTraceDeviceLane = -1;
+
+/// Times are steady_clock, as nanoseconds since its epoch.
+struct TraceEvent {
+  TraceStage stage = TraceStage::kAttend;
+  int32_t lane = 0;  ///< thread of the executor, or kTraceDeviceLane
+  int32_t kv_head = -1;
+  int64_t first_row = 0;  ///< of the query rows concerned
+  int64_t rows = 0;
+  int64_t start_ns = 0;
+  int64_t end_ns = 0;
+};
+
+/// Collects events. Safe to use from several threads.
+class Trace {
+ public:
+  /// Dropped when there is no memory for it.
+  void add(const TraceEvent& event) {
+    const std::lock_guard lock(mutex_);
+    try {
+      events_.push_back(event);
+    } catch (...) {
+    }
+  }
+  /// The events so far, which are then forgotten.
+  std::vector<TraceEvent> take() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(events_, {});
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<TraceEvent> events_;
+};
+
+}  // namespace shadowattn

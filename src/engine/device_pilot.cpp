@@ -1,0 +1,356 @@
+#include "engine/device_pilot.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <utility>
+
+#include "plan/pipeline_order.h"
+
+namespace shadowattn {
+namespace {
+
+/// Rows of a launch per KV head: enough that a launch's overhead is small beside its work, few
+/// enough that the CPU has something to do soon.
+constexpr int64_t kLaunchRows = 512;
+constexpr int64_t kSlotBytes = 8 << 20;    ///< scores of one KV head of a group, about
+constexpr int64_t kSlotsBytes = 48 << 20;  ///< all slots
+constexpr int64_t kKeysBytes = 64 << 20;   ///< keys of the heads that are estimated in one go
+constexpr int32_t kMostSlots = 4;
+
+int64_t align(int64_t bytes) {
+  return (bytes + kDeviceAlignment - 1) / kDeviceAlignment * kDeviceAlignment;
+}
+
+class Timer {
+ public:
+  int64_t ns() const {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(Device::Clock::now() - start_)
+        .count();
+  }
+
+ private:
+  Device::Clock::time_point start_ = Device::Clock::now();
+};
+
+}  // namespace
+
+/// How a call is cut for the device.
+struct DevicePilot::Shape {
+  int64_t group_heads = 0;
+  int64_t tiles_per_group = 1;
+  int32_t most_rows = 0;  ///< row bucket of a full group
+  int32_t fuse = 1;       ///< KV heads per launch at most
+  int64_t heads_at_once = 1;
+  KeyRange keys;
+  DeviceLayout layout;  ///< but for first_kv_head
+};
+
+DevicePilot::DevicePilot(const DeviceOptions& options, std::unique_ptr<Device> device)
+    : options_(options), choices_(ScaleChoices::from(options)), device_(std::move(device)) {}
+
+void DevicePilot::lose(const Status& status, DeviceReport* report) {
+  lost_ = options_.name + " is not used any more: " + status.message();
+  report->note = lost_;
+  // The bank's graphs go with the device.
+  bank_.reset();
+  device_.reset();
+}
+
+bool DevicePilot::start() {
+  if (!lost_.empty()) return false;
+  if (bank_.has_value()) return true;
+  if (device_ == nullptr) {
+    Result<std::unique_ptr<Device>> opened = open_device(options_);
+    if (!opened.ok()) {
+      lost_ = options_.name + " cannot be used: " + opened.status().message();
+      return false;
+    }
+    device_ = std::move(opened).value();
+  }
+  shapes_.emplace(device_->capabilities());
+  bank_.emplace(*device_);
+  return true;
+}
+
+std::optional<DevicePilot::Shape> DevicePilot::shape_call(const CallContext& context,
+                                                          DeviceReport* report) const {
+  const AttentionCall& call = context.call;
+  const DeviceCapabilities& limits = device_->capabilities();
+  Shape shape;
+  shape.group_heads = call.query.heads / call.key.heads;
+  shape.keys = {context.visibility.begin(), context.visibility.end()};
+  const int64_t keys = shape.keys.end - shape.keys.begin;
+  const auto dim = static_cast<int32_t>(call.key.dim);
+
+  int64_t tile_rows = 0;
+  for (const QueryTile& tile : context.plan.tiles) {
+    tile_rows = std::max(tile_rows, tile.rows.count * shape.group_heads);
+  }
+  const int64_t wanted = std::min({kLaunchRows, int64_t{shapes_->max_rows()}, kSlotBytes / keys});
+  shape.tiles_per_group = std::max<int64_t>(1, wanted / tile_rows);
+  shape.most_rows = shapes_->rows(static_cast<int32_t>(shape.tiles_per_group * tile_rows));
+  const std::vector<KeyTile> tiles = shapes_->key_tiles(keys, shape.most_rows, dim);
+  if (shape.most_rows == 0 || tiles.empty() || dim > limits.max_dim ||
+      dim % limits.dim_multiple != 0) {
+    report->note = options_.name + " takes no tile of " + std::to_string(tile_rows) +
+                   " rows and head dim " + std::to_string(dim);
+    return std::nullopt;
+  }
+  shape.layout.first_key = shape.keys.begin;
+  shape.layout.padded_keys = tiles.back().first + tiles.back().bucket;
+  shape.layout.head_bytes = align(shape.layout.padded_keys * dim);
+  shape.heads_at_once =
+      std::clamp<int64_t>(kKeysBytes / shape.layout.head_bytes, 1, call.key.heads);
+
+  const auto heads = static_cast<int32_t>(
+      options_.fuse_heads > 0 ? std::min<int64_t>(options_.fuse_heads, shape.heads_at_once)
+                              : shape.heads_at_once);
+  shape.fuse = heads;
+  int64_t score_bytes = 0;
+  for (const KeyTile& tile : tiles) {
+    shape.fuse =
+        std::min(shape.fuse, shapes_->fused_heads(heads, shape.most_rows, tile.bucket, dim));
+    score_bytes += align(int64_t{shape.most_rows} * tile.bucket);
+  }
+  const int64_t slot_head = score_bytes + align(int64_t{shape.most_rows} * dim);
+  shape.fuse = static_cast<int32_t>(
+      std::clamp<int64_t>(kSlotsBytes / (2 * slot_head), 1, std::max(shape.fuse, 1)));
+  shape.layout.slot_bytes = shape.fuse * slot_head;
+  shape.layout.slots_offset = shape.heads_at_once * shape.layout.head_bytes;
+  shape.layout.slots = options_.pipeline == PipelineMode::kOff
+                           ? 1
+                           : static_cast<int32_t>(std::clamp<int64_t>(
+                                 kSlotsBytes / shape.layout.slot_bytes, 2, kMostSlots));
+  return shape;
+}
+
+std::vector<HeadBucket> DevicePilot::prepare(const CallContext& context, const Shape& shape,
+                                             int64_t first_head, int64_t heads, Executor& executor,
+                                             DeviceReport* report) {
+  const Timer timer;
+  const AttentionCall& call = context.call;
+  std::vector<HeadBucket> buckets(static_cast<size_t>(call.key.heads));
+  operands_.resize(static_cast<size_t>(executor.threads()));
+  for (DeviceOperands& operands : operands_) operands.reserve(call, context.kernels.pilot_dot);
+  executor.run(heads, [&](int64_t index, int thread) {
+    const int64_t kv_head = first_head + index;
+    buckets[static_cast<size_t>(kv_head)] = operands_[static_cast<size_t>(thread)].prepare_keys(
+        call, options_, choices_, kv_head, shape.keys, shape.layout.padded_keys,
+        context.kernels.quantize, context.kernels.pilot_dot,
+        reinterpret_cast<int8_t*>(device_->memory() + index * shape.layout.head_bytes));
+  });
+  for (int64_t h = first_head; h < first_head + heads; ++h) {
+    const HeadBucket& bucket = buckets[static_cast<size_t>(h)];
+    if (bucket.use == HeadUse::kOutOfGrid) ++report->out_of_grid_heads;
+    if (bucket.use != HeadUse::kDevice) continue;
+    report->clipped_keys += bucket.clipped_keys;
+    report->key_elements += (shape.keys.end - shape.keys.begin) * call.key.dim;
+  }
+  report->prepare_ns += timer.ns();
+  return buckets;
+}
+
+std::vector<LaunchGroup> DevicePilot::make_groups(const CallContext& context, const Shape& shape,
+                                                  const std::vector<HeadBucket>& buckets,
+                                                  int64_t first_head, int64_t heads) const {
+  const std::vector<QueryTile>& tiles = context.plan.tiles;
+  const auto dim = static_cast<int32_t>(context.call.key.dim);
+  std::vector<std::vector<int32_t>> alike;  // KV heads by bucket
+  for (int64_t h = first_head; h < first_head + heads; ++h) {
+    const HeadBucket& bucket = buckets[static_cast<size_t>(h)];
+    if (bucket.use != HeadUse::kDevice) continue;
+    const auto same = std::find_if(alike.begin(), alike.end(), [&](const auto& group) {
+      return buckets[static_cast<size_t>(group.front())].requantisation == bucket.requantisation;
+    });
+    if (same != alike.end()) {
+      same->push_back(static_cast<int32_t>(h));
+    } else {
+      alike.push_back({static_cast<int32_t>(h)});
+    }
+  }
+
+  std::vector<LaunchGroup> groups;
+  const auto count = static_cast<int64_t>(tiles.size());
+  for (int64_t tile = 0; tile < count;) {
+    if (keeps_everything(context, tiles[static_cast<size_t>(tile)], first_head)) {
+      ++tile;  // the first tiles of a prompt need no estimate
+      continue;
+    }
+    LaunchGroup group;
+    group.first_tile = tile;
+    group.rows.first = tiles[static_cast<size_t>(tile)].rows.first;
+    int64_t key_end = 0;
+    for (; tile < count && group.tiles < shape.tiles_per_group; ++tile, ++group.tiles) {
+      const QueryTile& query_tile = tiles[static_cast<size_t>(tile)];
+      group.rows.count += query_tile.rows.count;
+      const ListRows all{query_tile.rows, first_head * shape.group_heads,
+                         heads * shape.group_heads};
+      key_end = std::max(key_end, visible_range(context.visibility, all).end - shape.keys.begin);
+    }
+    if (key_end <= 0) continue;  // nothing to estimate
+    group.row_bucket = shapes_->rows(static_cast<int32_t>(group.rows.count * shape.group_heads));
+    // Cut as the whole context is: tiles never reach beyond the padded keys.
+    group.key_tiles = shapes_->key_tiles(key_end, shape.most_rows, dim);
+    for (const std::vector<int32_t>& same : alike) {
+      for (size_t h = 0; h < same.size();) {
+        const auto left = static_cast<int32_t>(same.size() - h);
+        int32_t fused = std::min(left, shape.fuse);
+        for (const KeyTile& key_tile : group.key_tiles) {
+          fused =
+              std::min(fused, shapes_->fused_heads(fused, group.row_bucket, key_tile.bucket, dim));
+        }
+        fused = std::max(fused, 1);  // the bank will say what is wrong
+        const auto first = same.begin() + static_cast<int64_t>(h);
+        group.kv_heads.assign(first, first + fused);
+        group.requantisation = buckets[static_cast<size_t>(same[h])].requantisation;
+        groups.push_back(group);
+        h += static_cast<size_t>(fused);
+      }
+    }
+  }
+  return groups;
+}
+
+std::vector<int32_t> DevicePilot::order_groups(const CallContext& context, const Shape& shape,
+                                               const std::vector<LaunchGroup>& groups,
+                                               int cpu_threads, DeviceReport* report) const {
+  const Timer timer;
+  std::vector<PipelineJob> jobs;
+  const auto dim = static_cast<int32_t>(context.call.key.dim);
+  for (const LaunchGroup& group : groups) {
+    PipelineJob job;
+    job.heads = static_cast<int>(group.kv_heads.size());
+    for (const KeyTile& tile : group.key_tiles) {
+      job.device_ns +=
+          times_.device_ns({job.heads, group.row_bucket, tile.bucket, dim, group.requantisation});
+    }
+    int64_t pairs = 0;
+    int64_t kept = 0;
+    const int64_t head = group.kv_heads.front() * shape.group_heads;
+    for (int64_t i = group.rows.first; i < group.rows.first + group.rows.count; ++i) {
+      const int64_t visible = context.visibility.row(head, i).visible;
+      pairs += visible;
+      kept += keep_count(context.options, visible);
+    }
+    job.cpu_ns = job.heads * times_.cpu_ns(pairs * shape.group_heads, kept * shape.group_heads);
+    jobs.push_back(job);
+  }
+  std::vector<int32_t> order;
+  if (options_.pipeline == PipelineMode::kPlanned && times_.measured()) {
+    order = plan_order(jobs, shape.layout.slots, cpu_threads);
+  } else {
+    for (size_t i = 0; i < groups.size(); ++i) order.push_back(static_cast<int32_t>(i));
+  }
+  report->plan_ns += timer.ns();
+  return order;
+}
+
+void DevicePilot::run_groups(const CallContext& context, const DeviceLayout& layout,
+                             const std::vector<HeadBucket>& buckets,
+                             const std::vector<LaunchGroup>& groups,
+                             const std::vector<int32_t>& order, Executor& executor,
+                             std::vector<TileWorker>& workers, std::vector<uint8_t>& done,
+                             DeviceReport* report) {
+  const Timer timer;
+  const AttentionCall& call = context.call;
+  const int64_t kv_heads = call.key.heads;
+  const std::chrono::milliseconds timeout = options_.timeout_ms > 0
+                                                ? std::chrono::milliseconds(options_.timeout_ms)
+                                                : device_->capabilities().timeout;
+  LaunchQueue queue({context, *device_, *bank_, times_, layout, buckets, timeout, calls_ << 20},
+                    groups, order);
+  int64_t jobs = 0;
+  for (const LaunchGroup& group : groups) jobs += static_cast<int64_t>(group.kv_heads.size());
+  std::atomic<int64_t> rows{0};
+  executor.run(jobs, [&](int64_t, int thread) {
+    const std::optional<LaunchQueue::Job> job = queue.next(thread);
+    if (!job) return;
+    TileWorker& worker = workers[static_cast<size_t>(thread)];
+    const TileCounters before = worker.counters;
+    const LaunchGroup& group = *job->group;
+    int64_t pairs = 0;
+    for (int64_t t = group.first_tile; t < group.first_tile + group.tiles; ++t) {
+      const QueryTile& tile = context.plan.tiles[static_cast<size_t>(t)];
+      if (keeps_everything(context, tile, job->kv_head)) {
+        worker.run_dense(context, tile, job->kv_head);
+      } else {
+        worker.run_estimated(context, tile, job->kv_head, job->scores);
+      }
+      pairs += tile.rows.count * job->scores.heads *
+               context.visibility.row(job->scores.first_head, tile.rows.first).visible;
+      done[static_cast<size_t>(t * kv_heads + job->kv_head)] = 1;
+    }
+    rows.fetch_add(group.rows.count, std::memory_order_relaxed);
+    queue.observe_cpu(pairs, worker.counters.kept_pairs - before.kept_pairs,
+                      worker.counters.select_ns - before.select_ns,
+                      worker.counters.attend_ns - before.attend_ns);
+    queue.done(*job);
+  });
+  report->span_ns += timer.ns();
+  report->rows += rows.load();
+  add_counters(queue.report(), report);
+  if (queue.status().ok()) return;
+  if (queue.wrong()) {
+    std::fill(done.begin(), done.end(), uint8_t{0});
+    report->rows = 0;
+  }
+  lose(queue.status(), report);
+}
+
+void DevicePilot::run(const CallContext& context, Executor& executor,
+                      std::vector<TileWorker>& workers, std::vector<uint8_t>& done,
+                      DeviceReport* report) {
+  ++calls_;
+  if (!start()) {
+    report->note = lost_;
+    return;
+  }
+  const std::optional<Shape> shape = shape_call(context, report);
+  if (!shape) return;
+  const int64_t bytes = shape->layout.slots_offset + shape->layout.slots * shape->layout.slot_bytes;
+  if (const Status status = device_->reserve(bytes); !status.ok()) {
+    lose(status, report);
+    return;
+  }
+  const GraphBankCounters before = bank_->counters();
+  const int64_t simulated = device_->simulation_cpu_ns();
+  for (int64_t head = 0; head < context.call.key.heads && device_ != nullptr;
+       head += shape->heads_at_once) {
+    const int64_t heads = std::min(shape->heads_at_once, context.call.key.heads - head);
+    const std::vector<HeadBucket> buckets = prepare(context, *shape, head, heads, executor, report);
+    const std::vector<LaunchGroup> groups = make_groups(context, *shape, buckets, head, heads);
+    if (groups.empty()) continue;
+    const std::vector<int32_t> order =
+        order_groups(context, *shape, groups, executor.threads(), report);
+    DeviceLayout layout = shape->layout;
+    layout.first_kv_head = head;
+    run_groups(context, layout, buckets, groups, order, executor, workers, done, report);
+  }
+  if (device_ == nullptr) return;
+  report->compiled_graphs = bank_->counters().compiled - before.compiled;
+  report->released_graphs = bank_->counters().released - before.released;
+  report->simulation_cpu_ns = device_->simulation_cpu_ns() - simulated;
+}
+
+void DevicePilot::judge(int64_t wall_ns, double dense_ns, DeviceReport* report) {
+  constexpr uint64_t kWarmUp = 2;      // calls: graphs are compiled, memory is touched
+  constexpr double kHopeless = 100.0;  // not even worth a warm-up
+  constexpr int kPatience = 3;         // calls: others may have used the machine
+  if (device_ == nullptr || dense_ns <= 0.0) return;
+  const double ratio = static_cast<double>(wall_ns) / dense_ns;
+  const bool counts = calls_ > kWarmUp || ratio > kHopeless;
+  slow_calls_ = counts && ratio > 1.0 ? slow_calls_ + 1 : 0;
+  if (slow_calls_ < kPatience && !(slow_calls_ > 0 && ratio > kHopeless)) return;
+  lose({StatusCode::kDeviceFailed,
+        "calls take longer with it than dense attention would (gate=off keeps it)"},
+       report);
+}
+
+int64_t DevicePilot::scratch_bytes() const {
+  int64_t sum = 0;
+  for (const DeviceOperands& operands : operands_) sum += operands.scratch_bytes();
+  return sum;
+}
+
+}  // namespace shadowattn

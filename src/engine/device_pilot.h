@@ -1,0 +1,65 @@
+// The part of a call whose estimate a device computes: buckets, launch groups, order, pipeline.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "engine/launch_queue.h"
+
+namespace shadowattn {
+
+/// One per engine. Starts its device when first needed; gives it up for good when it fails.
+class DevicePilot {
+ public:
+  /// `device` may be null: then the one that the options name is started.
+  DevicePilot(const DeviceOptions& options, std::unique_ptr<Device> device);
+
+  /// Estimates and attends to what the device can do of a shadow call, and marks it in `done`:
+  /// [CallPlan::tiles · KV heads], tile after tile. What is not marked is as yet undone, whatever
+  /// is in the output. Fills `report`. Throws std::bad_alloc, before any work was given away.
+  void run(const CallContext& context, Executor& executor, std::vector<TileWorker>& workers,
+           std::vector<uint8_t>& done, DeviceReport* report);
+
+  /// What the last call took, and what dense attention is predicted to take: a device that makes
+  /// calls slower than that is given up.
+  void judge(int64_t wall_ns, double dense_ns, DeviceReport* report);
+
+  int64_t scratch_bytes() const;
+
+ private:
+  struct Shape;
+
+  bool start();
+  /// How the call is cut for the device; nullopt, with a note, when it cannot be.
+  std::optional<Shape> shape_call(const CallContext& context, DeviceReport* report) const;
+  std::vector<HeadBucket> prepare(const CallContext& context, const Shape& shape,
+                                  int64_t first_head, int64_t heads, Executor& executor,
+                                  DeviceReport* report);
+  std::vector<LaunchGroup> make_groups(const CallContext& context, const Shape& shape,
+                                       const std::vector<HeadBucket>& buckets, int64_t first_head,
+                                       int64_t heads) const;
+  std::vector<int32_t> order_groups(const CallContext& context, const Shape& shape,
+                                    const std::vector<LaunchGroup>& groups, int cpu_threads,
+                                    DeviceReport* report) const;
+  void run_groups(const CallContext& context, const DeviceLayout& layout,
+                  const std::vector<HeadBucket>& buckets, const std::vector<LaunchGroup>& groups,
+                  const std::vector<int32_t>& order, Executor& executor,
+                  std::vector<TileWorker>& workers, std::vector<uint8_t>& done,
+                  DeviceReport* report);
+  void lose(const Status& status, DeviceReport* report);
+
+  DeviceOptions options_;
+  ScaleChoices choices_;
+  std::unique_ptr<Device> device_;
+  std::optional<ShapeBuckets> shapes_;
+  std::optional<GraphBank> bank_;
+  StageTimes times_;
+  std::vector<DeviceOperands> operands_;  ///< one per thread
+  std::string lost_;                      ///< why the device is not used any more
+  uint64_t calls_ = 0;
+  int slow_calls_ = 0;  ///< in a row
+};
+
+}  // namespace shadowattn

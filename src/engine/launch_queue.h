@@ -1,0 +1,150 @@
+// The pipeline of one call: the device estimates ahead while the CPU selects and attends.
+//
+//   groups   launches of several KV heads of a run of query tiles, one launch per tile of keys
+//   slots    buffers for the operands and scores of one group each; a group is launched as soon as
+//            a slot is free, in the planned order
+//   jobs     one KV head of a group; handed to a CPU thread as soon as the device has done it
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "engine/device_operands.h"
+#include "engine/shadow_tile.h"
+#include "pilot/device_scores.h"
+#include "plan/graph_bank.h"
+#include "plan/shape_buckets.h"
+#include "plan/stage_times.h"
+
+namespace shadowattn {
+
+/// KV heads that share a bucket × a run of query tiles.
+struct LaunchGroup {
+  int64_t first_tile = 0;  ///< of CallPlan::tiles
+  int64_t tiles = 0;
+  RowRange rows;
+  std::vector<int32_t> kv_heads;
+  Requantisation requantisation;
+  int32_t row_bucket = 0;
+  std::vector<KeyTile> key_tiles;  ///< relative to the first visible key
+};
+
+/// Where operands lie in the device's memory: the keys of some KV heads, then the slots.
+struct DeviceLayout {
+  int64_t first_key = 0;      ///< absolute
+  int64_t padded_keys = 0;    ///< per KV head
+  int64_t first_kv_head = 0;  ///< whose keys are there
+  int64_t head_bytes = 0;     ///< from the keys of one head to the next
+  int64_t slots_offset = 0;
+  int64_t slot_bytes = 0;
+  int32_t slots = 1;
+};
+
+/// Adds what was counted.
+void add_counters(const DeviceReport& part, DeviceReport* sum);
+
+class LaunchQueue {
+ public:
+  /// A KV head of a group whose scores are there.
+  struct Job {
+    const LaunchGroup* group = nullptr;
+    int64_t kv_head = 0;
+    int32_t slot = 0;
+    DeviceScores scores;  ///< until the job is given back
+  };
+
+  struct Parts {
+    const CallContext& context;
+    Device& device;
+    GraphBank& bank;
+    StageTimes& times;
+    const DeviceLayout& layout;
+    const std::vector<HeadBucket>& buckets;  ///< [KV heads]
+    std::chrono::milliseconds timeout;
+    uint64_t check_seed = 0;  ///< which scores are checked
+  };
+
+  /// `groups` and `order` (indices into groups) must outlive the queue. Throws std::bad_alloc.
+  LaunchQueue(const Parts& parts, std::span<const LaunchGroup> groups,
+              std::span<const int32_t> order);
+
+  /// The next job in the planned order, once its scores are there and a sample of them was found
+  /// right. Launches what free slots allow. nullopt when no job is left or the device is lost.
+  /// From any CPU thread `lane`; a thread must give a job back before it asks for the next.
+  std::optional<Job> next(int32_t lane);
+
+  /// The scores of the job are no longer needed.
+  void done(const Job& job);
+
+  /// What the CPU took for a job, for the stage times.
+  void observe_cpu(int64_t pairs, int64_t kept, int64_t select_ns, int64_t attend_ns);
+
+  /// Why the device is lost; ok when it is not. Once no thread is in `next`.
+  const Status& status() const { return status_; }
+  /// The device answered wrongly: nothing that it computed in this call can be trusted.
+  bool wrong() const { return wrong_.load(); }
+  const DeviceReport& report() const { return report_; }
+
+ private:
+  struct Slot {
+    int64_t group = -1;  ///< position in the order; -1: free
+    int32_t heads_left = 0;
+    bool refused = false;                             ///< the device does not do it
+    bool abandoned = false;                           ///< and nothing of it is in flight any more
+    size_t launched = 0;                              ///< key tiles
+    std::vector<Ticket> tickets;                      ///< per key tile
+    std::vector<GraphId> graphs;                      ///< per key tile
+    std::vector<LaunchHead> operands;                 ///< [key tiles][heads]
+    std::vector<DeviceScores::KeyTileScores> scores;  ///< [heads][key tiles]
+    std::vector<float> query_scale;                   ///< [heads][row bucket]
+  };
+
+  /// Whose scores to wait for.
+  struct Turn {
+    const LaunchGroup* group = nullptr;
+    Slot* slot = nullptr;
+    int32_t head = 0;
+    bool last = false;  ///< head of the group
+    uint64_t seed = 0;
+  };
+
+  /// The next head in the planned order, once it has a slot; nullopt as `next`.
+  std::optional<Turn> take(std::unique_lock<std::mutex>& lock);
+  void submit_ahead();
+  Status submit(const LaunchGroup& group, Slot& slot, int64_t slot_offset);
+  void lay_out(const LaunchGroup& group, Slot& slot, int64_t slot_offset);
+  Status launch(const LaunchGroup& group, Slot& slot);
+  GraphSpec spec(const LaunchGroup& group, size_t key_tile) const;
+
+  /// Waits for the scores of a head and looks at a sample of them. Without the lock.
+  Status fetch(const Turn& turn, const Job& job, int32_t lane, DeviceReport* seen);
+  Status await(const LaunchGroup& group, const Slot& slot, int32_t head, int32_t lane,
+               DeviceReport* seen);
+  Job make_job(const LaunchGroup& group, const Slot& slot, int32_t head) const;
+  void observe_device(const LaunchGroup& group, const Slot& slot);
+  /// A head that is not to be had: its group's other heads are not either.
+  void refuse(const LaunchGroup& group, Slot& slot);
+  void finish_head(Slot& slot);
+  void lose(const Status& status);
+
+  const Parts parts_;
+  const std::span<const LaunchGroup> groups_;
+  const std::span<const int32_t> order_;
+  std::mutex mutex_;
+  std::condition_variable freed_;
+  std::vector<Slot> slots_;  ///< group g of the order has slot g modulo their number
+  int64_t submitted_ = 0;    ///< groups, in the planned order
+  int64_t next_group_ = 0;   ///< of the next job
+  int32_t next_head_ = 0;
+  int64_t handed_out_ = 0;
+  Status status_;
+  std::atomic<bool> wrong_{false};
+  DeviceReport report_;
+};
+
+}  // namespace shadowattn
