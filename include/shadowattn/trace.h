@@ -1,6 +1,7 @@
 // When each stage of a call ran, and where: for timelines.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <mutex>
 #include <utility>
@@ -53,6 +54,31 @@ class Trace {
  private:
   std::mutex mutex_;
   std::vector<TraceEvent> events_;
+};
+
+/// Adds `event` with the time from its construction to its end. `trace` may be null.
+class TraceSpan {
+ public:
+  TraceSpan(Trace* trace, const TraceEvent& event) : trace_(trace), event_(event) {
+    if (trace_ != nullptr) event_.start_ns = now_ns();
+  }
+  TraceSpan(const TraceSpan&) = delete;
+  TraceSpan& operator=(const TraceSpan&) = delete;
+  ~TraceSpan() {
+    if (trace_ == nullptr) return;
+    event_.end_ns = now_ns();
+    trace_->add(event_);
+  }
+
+ private:
+  static int64_t now_ns() {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(
+               std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+  }
+
+  Trace* trace_;
+  TraceEvent event_;
 };
 
 }  // namespace shadowattn

@@ -263,6 +263,9 @@ void Engine::Impl::run_cpu(const CallContext& shared, int64_t kv_head,
   CallContext context = shared;
   if (estimate) {
     const auto started = std::chrono::steady_clock::now();
+    const TraceSpan span(context.trace, {.stage = TraceStage::kPrepare,
+                                         .kv_head = static_cast<int32_t>(kv_head),
+                                         .rows = shared.call.query.rows});
     context.keys_finite =
         keys_.build(shared.call, kv_head, shared.visibility.begin(), shared.visibility.end(),
                     kernels_.quantize, kernels_.pilot_dot, *executor_);

@@ -98,8 +98,8 @@ class LaunchQueue {
     std::vector<float> query_scale;                   ///< [heads][row bucket]
   };
 
-  void submit_ahead();
-  Status submit(const LaunchGroup& group, Slot& slot, int64_t slot_offset);
+  void submit_ahead(int32_t lane);
+  Status submit(const LaunchGroup& group, Slot& slot, int64_t slot_offset, int32_t lane);
   void lay_out(const LaunchGroup& group, Slot& slot, int64_t slot_offset);
   Status launch(const LaunchGroup& group, Slot& slot);
   GraphSpec spec(const LaunchGroup& group, size_t key_tile) const;
