@@ -1,10 +1,14 @@
 #include "backend.h"
 
 #include <algorithm>
+#include <chrono>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "attend.h"
+#include "node_facts.h"
 #include "openmp_executor.h"
 
 namespace shadowattn::plugin {
@@ -17,6 +21,12 @@ bool is_view(ggml_op op) {
          op == GGML_OP_PERMUTE || op == GGML_OP_TRANSPOSE;
 }
 
+int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
 ggml_status to_ggml(const Status& status) {
   print_message(status.message());
   return status.code() == StatusCode::kOutOfMemory ? GGML_STATUS_ALLOC_FAILED : GGML_STATUS_FAILED;
@@ -26,6 +36,7 @@ ggml_status to_ggml(const Status& status) {
 
 Backend::Backend(PluginState& state)
     : state_(state),
+      number_(state.next_backend()),
       host_threads_(std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1,
                                GGML_DEFAULT_N_THREADS)) {
   state_.add_waiting_backend();
@@ -59,12 +70,32 @@ Result<Backend::Session*> Backend::session(const std::shared_ptr<const Settings>
   Result<Engine> engine = Engine::create(options, session.executor.get());
   if (!engine.ok()) return engine.status();
   session.engine.emplace(std::move(engine).value());
+  if (settings->trace != nullptr) session.engine->set_trace(&trace_);
   return &session;
 }
 
+Status Backend::attend_by_engine(const AttentionCall& call, int layer, Session& session,
+                                 CallReport* report) {
+  const int64_t start = now_ns();
+  Status status = session.engine->attend(call, report);
+  if (status.ok() && !report->device.note.empty()) state_.note_device(report->device.note);
+  if (settings_->trace == nullptr) return status;
+  std::vector<TraceEvent> events = trace_.take();
+  if (!status.ok()) return status;
+  settings_->trace->add({.context = number_,
+                         .layer = layer,
+                         .rows = call.query.rows,
+                         .keys = call.key.rows,
+                         .start_ns = start,
+                         .end_ns = now_ns(),
+                         .events = std::move(events)});
+  return status;
+}
+
 Status Backend::attend(const ggml_tensor* node, Session& session) {
-  const AttendFn preferred = [&session](const AttentionCall& call, CallReport* report) {
-    return session.engine->attend(call, report);
+  const int layer = layer_of(node);
+  const AttendFn preferred = [&](const AttentionCall& call, CallReport* report) {
+    return attend_by_engine(call, layer, session, report);
   };
   const AttendFn dense = [&session](const AttentionCall& call, CallReport* report) {
     if (!session.dense.has_value()) {

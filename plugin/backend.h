@@ -39,12 +39,17 @@ class Backend {
   /// A session for the settings in force.
   Result<Session*> session(const std::shared_ptr<const Settings>& settings);
   Status attend(const ggml_tensor* node, Session& session);
+  /// By the session's engine, with what the config wants to know of it.
+  Status attend_by_engine(const AttentionCall& call, int layer, Session& session,
+                          CallReport* report);
 
   PluginState& state_;
+  const int32_t number_;
   bool waiting_ = true;  ///< nothing computed yet
   int host_threads_;
   std::shared_ptr<const Settings> settings_;  ///< that sessions_ were made for
-  std::map<int, Session> sessions_;           ///< by number of threads
+  Trace trace_;                      ///< of the call that runs; engines keep pointers to it
+  std::map<int, Session> sessions_;  ///< by number of threads
 };
 
 }  // namespace shadowattn::plugin

@@ -34,6 +34,14 @@ char* report() noexcept {
   }
 }
 
+char* trace_take() noexcept {
+  try {
+    return strdup(shared_state()->take_trace_json().c_str());
+  } catch (...) {
+    return nullptr;
+  }
+}
+
 void report_reset() noexcept { shared_state()->report().reset(); }
 
 }  // namespace
@@ -42,9 +50,11 @@ void* control_function(std::string_view name) {
   // Conversions to the published types: a change of signature does not compile.
   static constexpr ConfigureFn kConfigure = configure;
   static constexpr ReportFn kReport = report;
+  static constexpr TraceTakeFn kTraceTake = trace_take;
   static constexpr ReportResetFn kReportReset = report_reset;
   if (name == kConfigureName) return reinterpret_cast<void*>(kConfigure);
   if (name == kReportName) return reinterpret_cast<void*>(kReport);
+  if (name == kTraceTakeName) return reinterpret_cast<void*>(kTraceTake);
   if (name == kReportResetName) return reinterpret_cast<void*>(kReportReset);
   return nullptr;
 }

@@ -30,6 +30,12 @@ inline constexpr char kConfigureName[] = "shadowattn_configure";
 using ReportFn = char* (*)();
 inline constexpr char kReportName[] = "shadowattn_report";
 
+/// The timeline so far as JSON text (format: docs/plugin.md), from malloc: free() it; the plug-in
+/// then forgets it. It holds events only while the config has trace=FILE; /dev/null as the file
+/// serves programs that take the timeline here. Null when there is no memory.
+using TraceTakeFn = char* (*)();
+inline constexpr char kTraceTakeName[] = "shadowattn_trace_take";
+
 /// Forgets everything reported so far.
 using ReportResetFn = void (*)();
 inline constexpr char kReportResetName[] = "shadowattn_report_reset";

@@ -36,7 +36,7 @@ const char* backend_get_name(ggml_backend_t) { return kRegName; }
 
 void backend_free(ggml_backend_t backend) {
   try {
-    context_of(backend).state.write_report();
+    context_of(backend).state.write_files();
   } catch (...) {  // out of memory: no report
   }
   delete &context_of(backend);

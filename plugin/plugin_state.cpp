@@ -27,7 +27,25 @@ std::string describe_device(const Config& config, const std::string& isa) {
   if (config.engine.mode == Mode::kDense) return "shadowattn dense attention (" + isa + ")";
   char keep[32];
   std::snprintf(keep, sizeof(keep), "%g", config.engine.keep);
-  return std::string("shadowattn sparse attention (keep ") + keep + ", " + isa + ")";
+  const std::string& device = config.engine.device.name;
+  return std::string("shadowattn sparse attention (keep ") + keep + ", " + isa +
+         (device == "cpu" ? "" : ", " + device) + ")";
+}
+
+/// A file that cannot be written is no reason to do without the rest.
+void drop_bad_path(std::string& path, const char* what) {
+  if (path.empty()) return;
+  const Status writable = check_report_path(path);
+  if (writable.ok()) return;
+  print_message(writable.message() + "; running without " + what);
+  path.clear();
+}
+
+/// Prints what goes wrong.
+void write_trace(const Settings& settings) {
+  if (settings.trace == nullptr) return;
+  const Status status = write_report_file(settings.config.trace_path, settings.trace->to_json());
+  if (!status.ok()) print_message(status.message());
 }
 
 PluginState* make_state(const void* caller) {
@@ -41,15 +59,15 @@ PluginState* make_state(const void* caller) {
   return state.release();
 }
 
-/// Writes the report when the process ends or unloads the plug-in.
-class ReportAtExit {
+/// Writes report and timeline when the process ends or unloads the plug-in.
+class FilesAtExit {
  public:
-  explicit ReportAtExit(PluginState* state) : state_(state) {}
-  ReportAtExit(const ReportAtExit&) = delete;
-  ReportAtExit& operator=(const ReportAtExit&) = delete;
-  ~ReportAtExit() {
+  explicit FilesAtExit(PluginState* state) : state_(state) {}
+  FilesAtExit(const FilesAtExit&) = delete;
+  FilesAtExit& operator=(const FilesAtExit&) = delete;
+  ~FilesAtExit() {
     try {
-      if (state_ != nullptr) state_->write_report();
+      if (state_ != nullptr) state_->write_files();
     } catch (...) {  // out of memory: no report
     }
   }
@@ -75,12 +93,9 @@ void PluginState::configure_from_environment() {
   const char* text = std::getenv(kVariable);
   Result<Config> config = parse_config(text == nullptr ? "" : text);
   Status status = config.status();
-  if (status.ok() && !config.value().report_path.empty()) {
-    const Status writable = check_report_path(config.value().report_path);
-    if (!writable.ok()) {
-      print_message(writable.message() + "; running without a report");
-      config.value().report_path.clear();
-    }
+  if (status.ok()) {
+    drop_bad_path(config.value().report_path, "a report");
+    drop_bad_path(config.value().trace_path, "a timeline");
   }
   if (status.ok()) status = apply(config.value());
   if (status.ok()) return;
@@ -92,9 +107,9 @@ void PluginState::configure_from_environment() {
 Status PluginState::configure(std::string_view text) {
   const Result<Config> config = parse_config(text);
   if (!config.ok()) return config.status();
-  if (!config.value().report_path.empty()) {
-    Status writable = check_report_path(config.value().report_path);
-    if (!writable.ok()) return writable;
+  for (const std::string& path : {config.value().report_path, config.value().trace_path}) {
+    if (path.empty()) continue;
+    if (Status writable = check_report_path(path); !writable.ok()) return writable;
   }
   return apply(config.value());
 }
@@ -109,9 +124,21 @@ Status PluginState::apply(Config config) {
   Settings settings;
   settings.config = config;
   settings.isa = isa_name(engine.value().features());
+  settings.trace = trace_for(config);
   const std::string description = describe_device(config, settings.isa);
   set_settings(std::move(settings), description);
   return {};
+}
+
+/// The log goes on when its file stays the same; otherwise the file of the last one is written now.
+std::shared_ptr<TraceLog> PluginState::trace_for(const Config& config) const {
+  const std::shared_ptr<const Settings> last = settings();
+  const bool same = last->config.trace_path == config.trace_path &&
+                    last->config.engine.device.name == config.engine.device.name;
+  if (same) return last->trace;
+  write_trace(*last);
+  if (config.trace_path.empty()) return nullptr;
+  return std::make_shared<TraceLog>(config.engine.device.name);
 }
 
 void PluginState::apply_disabled(std::string_view why) {
@@ -134,17 +161,31 @@ std::string PluginState::report_json() const {
   return report_.to_json(current->config, current->isa);
 }
 
-void PluginState::write_report() {
+std::string PluginState::take_trace_json() {
+  const std::shared_ptr<TraceLog> trace = settings()->trace;
+  return trace == nullptr ? TraceLog("").to_json() : trace->take_json();
+}
+
+void PluginState::write_files() {
   const std::lock_guard lock(write_mutex_);
-  const std::string path = settings()->config.report_path;
+  const std::shared_ptr<const Settings> current = settings();
+  write_trace(*current);
+  const std::string& path = current->config.report_path;
   if (path.empty()) return;
   const Status status = write_report_file(path, report_json());
   if (!status.ok()) print_message(status.message());
 }
 
+void PluginState::note_device(const std::string& reason) {
+  constexpr size_t kMostReasons = 16;  // they may hold numbers
+  const std::lock_guard lock(write_mutex_);
+  if (printed_.size() >= kMostReasons || !printed_.insert(reason).second) return;
+  print_message(reason + "; the CPU does its part");
+}
+
 PluginState* shared_state(const void* caller) {
   static PluginState* const state = make_state(caller);
-  static const ReportAtExit report(state);
+  static const FilesAtExit report(state);
   return state;
 }
 

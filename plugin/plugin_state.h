@@ -6,6 +6,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -13,14 +14,16 @@
 #include "report.h"
 #include "shadowattn/config.h"
 #include "shadowattn/status.h"
+#include "trace_log.h"
 
 namespace shadowattn::plugin {
 
 /// A config in force. Never changes; a new config is a new object.
 struct Settings {
   Config config;
-  std::string isa;               ///< name of the level in use
-  const char* description = "";  ///< of the device; valid until the process ends
+  std::string isa;                  ///< name of the level in use
+  const char* description = "";     ///< of the device; valid until the process ends
+  std::shared_ptr<TraceLog> trace;  ///< null: no timeline is wanted
 };
 
 /// One line on stderr.
@@ -49,11 +52,19 @@ class PluginState {
   bool backends_wait() const { return waiting_.load() > 0; }
 
   std::string report_json() const;
-  /// Writes the report if a file was asked for; prints what goes wrong.
-  void write_report();
+  /// The timeline so far, which is then forgotten; without events where none is wanted.
+  std::string take_trace_json();
+  /// Writes report and timeline where files were asked for; prints what goes wrong.
+  void write_files();
+
+  /// The number of a new backend, from 1.
+  int32_t next_backend() { return ++backends_; }
+  /// Prints why a device does not do its part; every reason once.
+  void note_device(const std::string& reason);
 
  private:
   Status apply(Config config);
+  std::shared_ptr<TraceLog> trace_for(const Config& config) const;
   void apply_disabled(std::string_view why);
   void set_settings(Settings settings, std::string description);
 
@@ -64,6 +75,8 @@ class PluginState {
   std::deque<std::string> descriptions_;  ///< hosts keep pointers to all of them
   std::mutex write_mutex_;
   std::atomic<int> waiting_{0};
+  std::atomic<int32_t> backends_{0};
+  std::set<std::string> printed_;  ///< reasons of note_device
 };
 
 /// The state of this process, made on the first call with the ggml that `caller` uses. Null, after

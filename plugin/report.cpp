@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "version.h"
 
@@ -12,23 +13,24 @@ using Json = nlohmann::ordered_json;
 
 double to_ms(int64_t ns) { return static_cast<double>(ns) / 1e6; }
 
+/// Numbers as numbers, yes and no as booleans, names as strings: as the key's default looks, for a
+/// file may be called "7".
+Json typed_value(const std::string& value, const std::string& default_value) {
+  if (default_value == "yes" || default_value == "no") return value == "yes";
+  if (Json::parse(default_value, nullptr, false).is_number()) {
+    return Json::parse(value, nullptr, false);
+  }
+  return value;
+}
+
 Json config_json(const Config& config) {
-  const EngineOptions& engine = config.engine;
-  const char* mode = engine.mode == Mode::kDense ? "dense" : "shadow";
-  return {{"mode", config.enabled ? mode : "off"},
-          {"keep", engine.keep},
-          {"floor", engine.keep_floor},
-          {"sink", engine.sink},
-          {"recent", engine.recent},
-          {"rows", engine.rows_per_list},
-          {"share_heads", engine.share_heads},
-          {"pilot_step", engine.pilot_step},
-          {"precision", engine.precision == Precision::kF32 ? "f32" : "fast"},
-          {"gate", engine.gate ? "auto" : "off"},
-          {"threads", config.threads},
-          {"min_rows", config.min_rows},
-          {"report", config.report_path},
-          {"isa", engine.isa}};
+  const std::vector<ConfigValue> values = config_values(config);
+  const std::vector<ConfigValue> defaults = config_values({});
+  Json json;
+  for (size_t i = 0; i < values.size(); ++i) {
+    json[values[i].key] = typed_value(values[i].value, defaults[i].value);
+  }
+  return json;
 }
 
 void append_sums(const CallSums& sums, Json& json) {
@@ -49,6 +51,7 @@ void append_sums(const CallSums& sums, Json& json) {
   json["attend_ms"] = to_ms(sums.attend_ns);
   json["wall_ms"] = to_ms(sums.wall_ns);
   json["scratch_bytes"] = sums.scratch_bytes;
+  if (sums.device.used()) json["device"] = sums.device.to_json();
 }
 
 }  // namespace
@@ -68,6 +71,7 @@ void CallSums::add(const CallReport& call, std::string_view dense_reason) {
   attend_ns += call.attend_ns;
   wall_ns += call.wall_ns;
   scratch_bytes = std::max(scratch_bytes, call.scratch_bytes);
+  device.add(call.device);
 }
 
 void CallSums::add(const CallSums& other) {
@@ -83,6 +87,7 @@ void CallSums::add(const CallSums& other) {
   attend_ns += other.attend_ns;
   wall_ns += other.wall_ns;
   scratch_bytes = std::max(scratch_bytes, other.scratch_bytes);
+  device.add(other.device);
 }
 
 void Report::set_threads(int threads) {

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "device_sums.h"
 #include "shadowattn/config.h"
 #include "shadowattn/engine.h"
 
@@ -27,6 +28,7 @@ struct CallSums {
   int64_t attend_ns = 0;
   int64_t wall_ns = 0;
   int64_t scratch_bytes = 0;  ///< the most that an engine held
+  DeviceSums device;
 
   void add(const CallReport& call, std::string_view dense_reason);
   void add(const CallSums& other);

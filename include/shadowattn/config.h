@@ -6,6 +6,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "shadowattn/engine.h"
 #include "shadowattn/status.h"
@@ -35,6 +36,15 @@ Result<Config> parse_config(std::string_view text);
 
 /// The config as a string that parse_config reads back to the same config.
 std::string to_string(const Config& config);
+
+/// A key and its value as parse_config reads it; empty: none.
+struct ConfigValue {
+  std::string key;
+  std::string value;
+};
+
+/// All keys, in the order of config_help.
+std::vector<ConfigValue> config_values(const Config& config);
 
 /// One line per key: name, default, meaning. For --help and docs.
 std::string config_help();

@@ -1,6 +1,7 @@
 // When each stage of a call ran, and where: for timelines.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <mutex>
 #include <utility>
@@ -9,7 +10,7 @@
 namespace shadowattn {
 
 enum class TraceStage {
-  kPrepare,  ///< quantising keys and queries, choosing buckets and the order
+  kPrepare,  ///< reading the mask, quantising keys and queries
   kDevice,   ///< the device estimates; lane kTraceDeviceLane
   kWait,     ///< a CPU thread waits for the device
   kPilot,    ///< the CPU estimates
@@ -53,6 +54,34 @@ class Trace {
  private:
   std::mutex mutex_;
   std::vector<TraceEvent> events_;
+};
+
+/// Adds `event` with the time from its construction to its end, for `lanes` lanes from the event's
+/// on: what all threads do together. `trace` may be null.
+class TraceSpan {
+ public:
+  TraceSpan(Trace* trace, const TraceEvent& event, int lanes = 1)
+      : trace_(trace), event_(event), lanes_(lanes) {
+    if (trace_ != nullptr) event_.start_ns = now_ns();
+  }
+  TraceSpan(const TraceSpan&) = delete;
+  TraceSpan& operator=(const TraceSpan&) = delete;
+  ~TraceSpan() {
+    if (trace_ == nullptr) return;
+    event_.end_ns = now_ns();
+    for (int lane = 0; lane < lanes_; ++lane, ++event_.lane) trace_->add(event_);
+  }
+
+ private:
+  static int64_t now_ns() {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(
+               std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+  }
+
+  Trace* trace_;
+  TraceEvent event_;
+  int lanes_;
 };
 
 }  // namespace shadowattn

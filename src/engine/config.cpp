@@ -229,13 +229,20 @@ Result<Config> parse_config(std::string_view text) {
   return config;
 }
 
+std::vector<ConfigValue> config_values(const Config& config) {
+  std::vector<ConfigValue> values;
+  for (const ConfigKey* key : all_keys()) {
+    values.push_back({std::string(key->name), key->get(config)});
+  }
+  return values;
+}
+
 std::string to_string(const Config& config) {
   std::string text;
-  for (const ConfigKey* key : all_keys()) {
-    const std::string value = key->get(config);
+  for (const auto& [key, value] : config_values(config)) {
     if (value.empty()) continue;
     if (!text.empty()) text += ',';
-    text.append(key->name).append("=").append(value);
+    text.append(key).append("=").append(value);
   }
   return text;
 }

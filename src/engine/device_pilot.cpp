@@ -135,6 +135,10 @@ std::vector<HeadBucket> DevicePilot::prepare(const CallContext& context, const S
   for (DeviceOperands& operands : operands_) operands.reserve(call, context.kernels.pilot_dot);
   executor.run(heads, [&](int64_t index, int thread) {
     const int64_t kv_head = first_head + index;
+    const TraceSpan span(context.trace, {.stage = TraceStage::kPrepare,
+                                         .lane = thread,
+                                         .kv_head = static_cast<int32_t>(kv_head),
+                                         .rows = call.query.rows});
     buckets[static_cast<size_t>(kv_head)] = operands_[static_cast<size_t>(thread)].prepare_keys(
         call, options_, choices_, kv_head, shape.keys, shape.layout.padded_keys,
         context.kernels.quantize, context.kernels.pilot_dot,

@@ -106,8 +106,13 @@ Status LaunchQueue::launch(const LaunchGroup& group, Slot& slot) {
   return {};
 }
 
-Status LaunchQueue::submit(const LaunchGroup& group, Slot& slot, int64_t slot_offset) {
+Status LaunchQueue::submit(const LaunchGroup& group, Slot& slot, int64_t slot_offset,
+                           int32_t lane) {
   const CallContext& context = parts_.context;
+  const TraceSpan span(context.trace, {.stage = TraceStage::kPrepare,
+                                       .lane = lane,
+                                       .first_row = group.rows.first,
+                                       .rows = group.rows.count});
   lay_out(group, slot, slot_offset);
   std::byte* memory = parts_.device.memory();
   for (size_t h = 0; h < group.kv_heads.size(); ++h) {
@@ -127,7 +132,7 @@ Status LaunchQueue::submit(const LaunchGroup& group, Slot& slot, int64_t slot_of
   }
 }
 
-void LaunchQueue::submit_ahead() {
+void LaunchQueue::submit_ahead(int32_t lane) {
   const auto count = static_cast<int64_t>(slots_.size());
   while (status_.ok() && submitted_ < static_cast<int64_t>(order_.size()) &&
          slots_[static_cast<size_t>(submitted_ % count)].group < 0) {
@@ -141,7 +146,7 @@ void LaunchQueue::submit_ahead() {
     slot.abandoned = false;
     slot.launched = 0;
     const int64_t offset = parts_.layout.slots_offset + index * parts_.layout.slot_bytes;
-    const Status status = submit(group, slot, offset);
+    const Status status = submit(group, slot, offset, lane);
     if (is_lost(status)) {
       status_ = status;
     } else if (!status.ok()) {
@@ -248,9 +253,10 @@ void LaunchQueue::lose(const Status& status) {
   freed_.notify_all();
 }
 
-std::optional<LaunchQueue::Turn> LaunchQueue::take(std::unique_lock<std::mutex>& lock) {
+std::optional<LaunchQueue::Turn> LaunchQueue::take(std::unique_lock<std::mutex>& lock,
+                                                   int32_t lane) {
   while (status_.ok() && next_group_ < static_cast<int64_t>(order_.size())) {
-    submit_ahead();
+    submit_ahead(lane);
     if (!status_.ok()) break;
     if (next_group_ >= submitted_) {  // its slot is still in use
       freed_.wait(lock);
@@ -290,7 +296,7 @@ Status LaunchQueue::fetch(const Turn& turn, const Job& job, int32_t lane, Device
 
 std::optional<LaunchQueue::Job> LaunchQueue::next(int32_t lane) {
   std::unique_lock lock(mutex_);
-  while (const std::optional<Turn> turn = take(lock)) {
+  while (const std::optional<Turn> turn = take(lock, lane)) {
     if (turn->slot->refused) {
       refuse(*turn->group, *turn->slot);
       continue;

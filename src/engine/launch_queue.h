@@ -114,9 +114,9 @@ class LaunchQueue {
   };
 
   /// The next head in the planned order, once it has a slot; nullopt as `next`.
-  std::optional<Turn> take(std::unique_lock<std::mutex>& lock);
-  void submit_ahead();
-  Status submit(const LaunchGroup& group, Slot& slot, int64_t slot_offset);
+  std::optional<Turn> take(std::unique_lock<std::mutex>& lock, int32_t lane);
+  void submit_ahead(int32_t lane);
+  Status submit(const LaunchGroup& group, Slot& slot, int64_t slot_offset, int32_t lane);
   void lay_out(const LaunchGroup& group, Slot& slot, int64_t slot_offset);
   Status launch(const LaunchGroup& group, Slot& slot);
   GraphSpec spec(const LaunchGroup& group, size_t key_tile) const;

@@ -4,11 +4,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
+#include <fstream>
 #include <functional>
 #include <limits>
+#include <map>
 #include <memory>
 #include <random>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ggml-backend.h"
@@ -405,6 +410,123 @@ TEST(NodeTest, GateIsReported) {
   EXPECT_EQ(totals["dense_reasons"].contains("dense attention is predicted to be faster"), dense);
   EXPECT_GT(totals["scratch_bytes"], 0);
   EXPECT_LT(nmse(node.by_host(), output), dense ? kFastError : 0.01);
+}
+
+/// A shape of which a device has something to estimate, and a config that lets it.
+constexpr char kOnDevice[] =
+    "device=npu-sim,keep=0.25,floor=16,recent=8,gate=off,min_rows=1,threads=2";
+
+Shape device_shape() {
+  Shape shape;
+  shape.keys = 1000;
+  shape.query_scale = 4.0F;
+  return shape;
+}
+
+TEST(NodeTest, DeviceEstimatesAndIsReported) {
+  configure(kOnDevice);
+  const Shape shape = device_shape();
+  Node node(shape,
+            [&](int64_t row, int64_t key, int64_t, int64_t) { return causal(row, key, shape); });
+  reset_report();
+  const std::vector<float> sparse = node.by_plugin();
+  const nlohmann::json totals = report()["totals"];
+  ASSERT_TRUE(totals.contains("device")) << totals.dump(2);
+  EXPECT_GT(totals["device"]["launches"], 0) << totals.dump(2);
+  EXPECT_EQ(totals["device"]["rows"], shape.rows * shape.kv_heads);
+  EXPECT_GT(totals["device"]["busy_ms"], 0.0);
+  EXPECT_EQ(totals["device"]["notes"], nlohmann::json::object());
+  EXPECT_NEAR(totals["kept_share"].get<double>(), 0.25, 0.05);
+  EXPECT_LT(nmse(node.by_host(), sparse), 0.1);
+}
+
+// Lost in the middle, or never to be had: one line, and the same rows by the CPU.
+TEST(NodeTest, DoesWithoutTheDevice) {
+  const Shape shape = device_shape();
+  Node node(shape,
+            [&](int64_t row, int64_t key, int64_t, int64_t) { return causal(row, key, shape); });
+  for (const std::string fault : {"fault=lost", "soc=/no/such/file.json"}) {
+    configure(std::string(kOnDevice) + "," + fault);
+    reset_report();
+    testing::internal::CaptureStderr();
+    const std::vector<float> sparse = node.by_plugin();
+    node.by_plugin();
+    const std::string messages = testing::internal::GetCapturedStderr();
+    EXPECT_EQ(std::count(messages.begin(), messages.end(), '\n'), 1) << messages;
+    EXPECT_NE(messages.find("shadowattn: npu-sim "), std::string::npos) << messages;
+    const nlohmann::json device = report()["totals"]["device"];
+    ASSERT_EQ(device["notes"].size(), 1U) << device.dump(2);
+    EXPECT_EQ(*device["notes"].begin(), 2) << "calls";
+    EXPECT_LT(nmse(node.by_host(), sparse), 0.1) << fault;
+  }
+}
+
+/// Start and end in units of nanoseconds.
+std::pair<int64_t, int64_t> span_of(const nlohmann::json& event) {
+  const int64_t start = std::llround(event["ts"].get<double>() * 1000);
+  return {start, start + std::llround(event["dur"].get<double>() * 1000)};
+}
+
+TEST(NodeTest, TimelineHoldsCallsAndWhatHappenedInThem) {
+  const std::string path = ::testing::TempDir() + "shadowattn-timeline.json";
+  configure(std::string(kOnDevice) + ",trace=" + path);
+  const Shape shape = device_shape();
+  Node node(shape,
+            [&](int64_t row, int64_t key, int64_t, int64_t) { return causal(row, key, shape); });
+  node.by_plugin();
+  configure(std::string(kOnDevice) + ",rows=4,trace=" + path);  // goes on in the same file
+  node.by_plugin();
+  EXPECT_FALSE(std::ifstream(path).is_open()) << "written too early";
+  configure("");
+  const nlohmann::json trace = nlohmann::json::parse(std::ifstream(path));
+  std::remove(path.c_str());
+
+  std::map<int, std::string> threads;
+  std::map<int, nlohmann::json> calls;
+  std::map<std::string, std::set<std::string>> lanes;  // by stage
+  for (const nlohmann::json& event : trace["traceEvents"]) {
+    if (event["name"] == "thread_name") threads[event["tid"]] = event["args"]["name"];
+    if (event.value("cat", "") == "call") calls[event["args"]["call"]] = event;
+  }
+  ASSERT_EQ(calls.size(), 2U);
+  std::map<int, std::vector<std::pair<int64_t, int64_t>>> spans;  // by thread
+  for (const nlohmann::json& event : trace["traceEvents"]) {
+    if (event.value("cat", "") != "stage") continue;
+    EXPECT_EQ(event["args"]["layer"], 7);
+    const auto [start, end] = span_of(event);
+    const auto [call_start, call_end] = span_of(calls.at(event["args"]["call"]));
+    EXPECT_GE(start, call_start) << event;
+    EXPECT_LE(end, call_end) << event;
+    lanes[event["name"]].insert(threads.at(event["tid"]));
+    spans[event["tid"]].emplace_back(start, end);
+  }
+  EXPECT_EQ(lanes["device"], std::set<std::string>{"device npu-sim"});
+  for (const std::string stage : {"prepare", "wait", "select", "attend"}) {
+    ASSERT_FALSE(lanes[stage].empty()) << stage;
+    for (const std::string& lane : lanes[stage]) EXPECT_TRUE(lane == "CPU 0" || lane == "CPU 1");
+  }
+  for (auto& [thread, on_thread] : spans) {  // one thing after the other
+    std::sort(on_thread.begin(), on_thread.end());
+    for (size_t i = 1; i < on_thread.size(); ++i) {
+      EXPECT_GE(on_thread[i].first, on_thread[i - 1].second) << threads[thread];
+    }
+  }
+}
+
+TEST(NodeTest, TimelineIsHandedOutOnRequest) {
+  configure(std::string(kOnDevice) + ",device=cpu,trace=/dev/null");
+  const Shape shape = device_shape();
+  Node node(shape,
+            [&](int64_t row, int64_t key, int64_t, int64_t) { return causal(row, key, shape); });
+  node.by_plugin();
+  const std::string text = take_trace().dump();
+  EXPECT_NE(text.find("\"pilot\""), std::string::npos);
+  EXPECT_EQ(text.find("\"device\",\"ph\""), std::string::npos);
+  EXPECT_EQ(take_trace()["traceEvents"].size(), 0U);
+  configure("");
+  node.by_plugin();
+  EXPECT_EQ(take_trace()["traceEvents"].size(), 0U) << "recorded without being asked";
+  EXPECT_NE(configure_error("trace=/no/such/folder/t.json"), "");
 }
 
 TEST(NodeTest, DeclinesAndSaysWhy) {

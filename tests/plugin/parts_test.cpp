@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
@@ -18,6 +19,7 @@
 #include "openmp_executor.h"
 #include "report.h"
 #include "report_file.h"
+#include "trace_log.h"
 
 namespace shadowattn::plugin {
 namespace {
@@ -130,6 +132,116 @@ TEST(ReportTest, SurvivesBytesThatAreNotUtf8) {
   Config config;
   config.report_path = "a\xff\"b";
   EXPECT_TRUE(json::accept(Report().to_json(config, "")));
+}
+
+TEST(ReportTest, ConfigHoldsEveryKeyWithItsType) {
+  const Config config =
+      parse_config("keep=0.5,share_heads=no,device=npu-sim,fuse_heads=2,soc=7,clip=0.25").value();
+  const json shown = json::parse(Report().to_json(config, ""))["config"];
+  for (const ConfigValue& value : config_values(config)) {
+    EXPECT_TRUE(shown.contains(value.key)) << value.key;
+  }
+  EXPECT_EQ(shown["keep"], 0.5);
+  EXPECT_EQ(shown["share_heads"], false);
+  EXPECT_EQ(shown["row_scales"], true);
+  EXPECT_EQ(shown["device"], "npu-sim");
+  EXPECT_EQ(shown["fuse_heads"], 2);
+  EXPECT_EQ(shown["soc"], "7") << "the name of a file";
+  EXPECT_EQ(shown["clip"], 0.25);
+  EXPECT_EQ(shown["fault"], "none");
+  EXPECT_EQ(shown["trace"], "");
+}
+
+TEST(ReportTest, SumsWhatADeviceDid) {
+  Report report;
+  CallReport call;
+  report.add_call(0, call);
+  call.device.launches = 3;
+  call.device.rows = 100;
+  call.device.key_elements = 700;
+  call.device.clipped_keys = 10;
+  call.device.query_elements = 300;
+  call.device.clipped_queries = 15;
+  call.device.sampled_scores = 200;
+  call.device.saturated_scores = 50;
+  call.device.sampled_kept = 10;
+  call.device.tied_kept = 1;
+  call.device.busy_ns = 1'000'000;
+  call.device.span_ns = 4'000'000;
+  report.add_call(1, call);
+  call.device.note = "lost";
+  report.add_call(2, call);
+  const json result = json::parse(report.to_json({}, "avx2"));
+  EXPECT_FALSE(result["layers"][0].contains("device")) << "no device was asked";
+  EXPECT_EQ(result["layers"][1]["device"]["launches"], 3);
+  EXPECT_EQ(result["layers"][1]["device"]["notes"], json::object());
+  const json sums = result["totals"]["device"];
+  EXPECT_EQ(sums["rows"], 200);
+  EXPECT_EQ(sums["notes"], json({{"lost", 1}}));
+  EXPECT_EQ(sums["busy_ms"], 2.0);
+  EXPECT_EQ(sums["span_ms"], 8.0);
+  EXPECT_EQ(sums["clipped_share"], 0.025);
+  EXPECT_EQ(sums["saturated_share"], 0.25);
+  EXPECT_EQ(sums["tied_share"], 0.1);
+  EXPECT_EQ(sums["idle_share"], 0.75);
+}
+
+TracedCall traced_call(int layer, int64_t start, int64_t end, std::vector<TraceEvent> events) {
+  return {.context = 1,
+          .layer = layer,
+          .rows = 8,
+          .keys = 64,
+          .start_ns = start,
+          .end_ns = end,
+          .events = std::move(events)};
+}
+
+TEST(TraceLogTest, WritesEventsOnNamedThreads) {
+  constexpr int64_t kStart = 5'000'000'000'123;
+  TraceLog log("npu-sim");
+  log.add(traced_call(
+      3, kStart, kStart + 9'007,
+      {{TraceStage::kDevice, kTraceDeviceLane, 1, 16, 8, kStart + 1'000, kStart + 2'500},
+       {TraceStage::kAttend, 2, 0, 0, 4, kStart + 3'001, kStart + 3'001}}));
+  const json trace = json::parse(log.to_json());
+  std::map<int, std::string> threads;
+  std::map<std::string, json> events;
+  for (const json& event : trace["traceEvents"]) {
+    if (event["ph"] == "X") events[event["name"]] = event;
+    if (event["name"] == "thread_name") threads[event["tid"]] = event["args"]["name"];
+  }
+  ASSERT_EQ(events.size(), 3U);
+  EXPECT_EQ(threads[events["layer 3"]["tid"]], "attention calls");
+  EXPECT_EQ(threads[events["device"]["tid"]], "device npu-sim");
+  EXPECT_EQ(threads[events["attend"]["tid"]], "CPU 2");
+  EXPECT_EQ(threads.size(), 3U) << "threads without events";
+  EXPECT_EQ(events["layer 3"]["ts"], 0.0);
+  EXPECT_EQ(events["layer 3"]["dur"], 9.007);
+  EXPECT_EQ(events["device"]["ts"], 1.0);
+  EXPECT_EQ(events["device"]["dur"], 1.5);
+  EXPECT_EQ(events["attend"]["dur"], 0.0);
+  EXPECT_EQ(events["device"]["args"],
+            json({{"call", 0}, {"layer", 3}, {"kv_head", 1}, {"first_row", 16}, {"rows", 8}}));
+  EXPECT_EQ(trace["otherData"]["note"], "");
+}
+
+TEST(TraceLogTest, IsBoundedAndSaysSo) {
+  TraceLog log("cpu", 5);
+  const std::vector<TraceEvent> two(2);
+  for (int layer = 0; layer < 4; ++layer) log.add(traced_call(layer, 0, 1, two));
+  const json trace = json::parse(log.to_json());
+  int64_t events = 0;
+  for (const json& event : trace["traceEvents"]) events += event["ph"] == "X" ? 1 : 0;
+  EXPECT_EQ(events, 3);
+  EXPECT_NE(trace["otherData"]["note"].get<std::string>().find("3 later calls"), std::string::npos);
+}
+
+TEST(TraceLogTest, ForgetsWhatWasTaken) {
+  TraceLog log("cpu");
+  EXPECT_EQ(json::parse(log.take_json())["traceEvents"], json::array());
+  log.add(traced_call(0, 5, 6, {}));
+  EXPECT_NE(log.take_json().find("layer 0"), std::string::npos);
+  EXPECT_EQ(json::parse(log.take_json())["traceEvents"], json::array());
 }
 
 class ReportFileTest : public ::testing::Test {

@@ -49,6 +49,12 @@ nlohmann::json report() {
   return nlohmann::json::parse(text.get());
 }
 
+nlohmann::json take_trace() {
+  const std::unique_ptr<char, decltype(&std::free)> text(
+      control<plugin::TraceTakeFn>(plugin::kTraceTakeName)(), std::free);
+  return nlohmann::json::parse(text.get());
+}
+
 void reset_report() { control<plugin::ReportResetFn>(plugin::kReportResetName)(); }
 
 }  // namespace shadowattn::plugin_test

@@ -18,6 +18,7 @@ void configure(const std::string& config);
 std::string configure_error(const std::string& config);
 
 nlohmann::json report();
+nlohmann::json take_trace();
 void reset_report();
 
 }  // namespace shadowattn::plugin_test
