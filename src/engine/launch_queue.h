@@ -77,6 +77,10 @@ class LaunchQueue {
   /// The scores of the job are no longer needed.
   void done(const Job& job);
 
+  /// To be called when no thread is in `next` any more: waits for what was queued in vain, so that
+  /// nothing is in flight unless the device is lost.
+  void drain();
+
   /// What the CPU took for a job, for the stage times.
   void observe_cpu(int64_t pairs, int64_t kept, int64_t select_ns, int64_t attend_ns);
 
@@ -91,6 +95,7 @@ class LaunchQueue {
     int64_t group = -1;  ///< position in the order; -1: free
     int32_t heads_left = 0;
     bool refused = false;                             ///< some graph of it was not compiled
+    size_t launched = 0;                              ///< key tiles
     std::vector<Ticket> tickets;                      ///< per key tile
     std::vector<GraphId> graphs;                      ///< per key tile
     std::vector<LaunchHead> operands;                 ///< [key tiles][heads]
@@ -98,20 +103,45 @@ class LaunchQueue {
     std::vector<float> query_scale;                   ///< [heads][row bucket]
   };
 
+  /// A head whose turn it is.
+  struct Turn {
+    const LaunchGroup& group;
+    Slot& slot;
+    int32_t head;
+    bool last;  ///< of its group
+    uint64_t seed;
+  };
+
+  /// What was queued on the device; launches with their last head.
+  struct Operation {
+    Ticket ticket = 0;
+    int32_t head = 0;
+  };
+
   void submit_ahead();
   Status submit(const LaunchGroup& group, Slot& slot, int64_t slot_offset);
   void lay_out(const LaunchGroup& group, Slot& slot, int64_t slot_offset);
   Status launch(const LaunchGroup& group, Slot& slot);
+  Result<GraphId> find_graph(const GraphSpec& spec);
   GraphSpec spec(const LaunchGroup& group, size_t key_tile) const;
 
-  /// Waits for a head of a group, makes the job and checks a sample of its scores.
-  Status await(const LaunchGroup& group, const Slot& slot, int32_t head, int32_t lane,
-               DeviceReport* seen);
-  Job make_job(const LaunchGroup& group, const Slot& slot, int32_t head) const;
+  /// Waits until the device's queue takes one more operation; false: it is lost.
+  bool make_room();
+  void queued(const Operation& operation);
+  /// Ok as well when the operation was refused: it has ended.
+  Status wait_for(const Operation& operation);
+
+  /// Launches ahead and waits for a slot if need be; nullopt when no head is left.
+  std::optional<Turn> take_turn(std::unique_lock<std::mutex>& lock);
+  /// Waits for the scores of a head and checks a sample of them. `tile`: the one of the key tiles
+  /// that an error is about.
+  Status fetch(const Turn& turn, const Job& job, int32_t lane, size_t* tile, DeviceReport* seen);
+  Status await(const Turn& turn, int32_t lane, size_t* tile, DeviceReport* seen);
+  Job make_job(const Turn& turn) const;
   void observe_device(const LaunchGroup& group, const Slot& slot);
   /// A head that is not to be had: its group's other heads are not either.
-  void refuse(const LaunchGroup& group, Slot& slot);
-  void finish_head(Slot& slot);
+  void refuse(std::unique_lock<std::mutex>& lock, const Turn& turn);
+  void finish_head(std::unique_lock<std::mutex>& lock, Slot& slot);
 
   const Parts parts_;
   const std::span<const LaunchGroup> groups_;
@@ -123,6 +153,8 @@ class LaunchQueue {
   int64_t next_group_ = 0;   ///< of the next job
   int32_t next_head_ = 0;
   int64_t handed_out_ = 0;
+  std::vector<Operation> operations_;  ///< the last ones, as many as the device's queue holds
+  int64_t queued_ = 0;
   Status status_;
   bool wrong_ = false;
   DeviceReport report_;
