@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <numeric>
 #include <utility>
 
 #include "plan/pipeline_order.h"
@@ -17,9 +18,18 @@ constexpr int64_t kSlotBytes = 8 << 20;    ///< scores of one KV head of a group
 constexpr int64_t kSlotsBytes = 48 << 20;  ///< all slots
 constexpr int64_t kKeysBytes = 64 << 20;   ///< keys of the heads that are estimated in one go
 constexpr int32_t kMostSlots = 4;
+constexpr int64_t kKeyStep = 64;  ///< DeviceScores::KeyTileScores::keys is a multiple
 
 int64_t align(int64_t bytes) {
   return (bytes + kDeviceAlignment - 1) / kDeviceAlignment * kDeviceAlignment;
+}
+
+/// The limits that shapes are cut for: what reads scores takes the keys in steps of kKeyStep.
+DeviceCapabilities with_key_step(DeviceCapabilities limits) {
+  if (limits.key_multiple < 1) return limits;
+  limits.key_multiple = static_cast<int32_t>(
+      std::min<int64_t>(std::lcm(int64_t{limits.key_multiple}, kKeyStep), INT32_MAX));
+  return limits;
 }
 
 class Timer {
@@ -32,6 +42,21 @@ class Timer {
  private:
   Device::Clock::time_point start_ = Device::Clock::now();
 };
+
+void add(const DeviceReport& part, DeviceReport* sum) {
+  if (sum->note.empty()) sum->note = part.note;
+  sum->launches += part.launches;
+  sum->refused_tiles += part.refused_tiles;
+  sum->query_elements += part.query_elements;
+  sum->clipped_queries += part.clipped_queries;
+  sum->sampled_scores += part.sampled_scores;
+  sum->saturated_scores += part.saturated_scores;
+  sum->sampled_kept += part.sampled_kept;
+  sum->tied_kept += part.tied_kept;
+  sum->checked_scores += part.checked_scores;
+  sum->busy_ns += part.busy_ns;
+  sum->wait_ns += part.wait_ns;
+}
 
 }  // namespace
 
@@ -50,7 +75,7 @@ DevicePilot::DevicePilot(const DeviceOptions& options, std::unique_ptr<Device> d
     : options_(options), choices_(ScaleChoices::from(options)), device_(std::move(device)) {}
 
 void DevicePilot::lose(const Status& status, DeviceReport* report) {
-  lost_ = options_.name + " is not used any more: " + status.message();
+  lost_ = device_->capabilities().name + " is not used any more: " + status.message();
   report->note = lost_;
   // The bank's graphs go with the device.
   bank_.reset();
@@ -68,7 +93,7 @@ bool DevicePilot::start() {
     }
     device_ = std::move(opened).value();
   }
-  shapes_.emplace(device_->capabilities());
+  shapes_.emplace(with_key_step(device_->capabilities()));
   bank_.emplace(*device_);
   return true;
 }
@@ -76,53 +101,67 @@ bool DevicePilot::start() {
 std::optional<DevicePilot::Shape> DevicePilot::shape_call(const CallContext& context,
                                                           DeviceReport* report) const {
   const AttentionCall& call = context.call;
-  const DeviceCapabilities& limits = device_->capabilities();
   Shape shape;
   shape.group_heads = call.query.heads / call.key.heads;
   shape.keys = {context.visibility.begin(), context.visibility.end()};
   const int64_t keys = shape.keys.end - shape.keys.begin;
-  const auto dim = static_cast<int32_t>(call.key.dim);
 
   int64_t tile_rows = 0;
   for (const QueryTile& tile : context.plan.tiles) {
     tile_rows = std::max(tile_rows, tile.rows.count * shape.group_heads);
   }
-  const int64_t wanted = std::min({kLaunchRows, int64_t{shapes_->max_rows()}, kSlotBytes / keys});
-  shape.tiles_per_group = std::max<int64_t>(1, wanted / tile_rows);
-  shape.most_rows = shapes_->rows(static_cast<int32_t>(shape.tiles_per_group * tile_rows));
-  const std::vector<KeyTile> tiles = shapes_->key_tiles(keys, shape.most_rows, dim);
-  if (shape.most_rows == 0 || tiles.empty() || dim > limits.max_dim ||
-      dim % limits.dim_multiple != 0) {
-    report->note = options_.name + " takes no tile of " + std::to_string(tile_rows) +
-                   " rows and head dim " + std::to_string(dim);
-    return std::nullopt;
+  const int64_t rows = std::min({kLaunchRows, int64_t{shapes_->max_rows()}, kSlotBytes / keys});
+  // Fewer tiles in a launch where the device is small.
+  for (shape.tiles_per_group = std::max<int64_t>(1, rows / tile_rows); shape.tiles_per_group > 0;
+       shape.tiles_per_group /= 2) {
+    shape.most_rows = shapes_->rows(static_cast<int32_t>(shape.tiles_per_group * tile_rows));
+    if (lay_out(call, &shape)) return shape;
   }
-  shape.layout.first_key = shape.keys.begin;
-  shape.layout.padded_keys = tiles.back().first + tiles.back().bucket;
-  shape.layout.head_bytes = align(shape.layout.padded_keys * dim);
-  shape.heads_at_once =
-      std::clamp<int64_t>(kKeysBytes / shape.layout.head_bytes, 1, call.key.heads);
+  report->note = device_->capabilities().name + " takes no tile of " + std::to_string(tile_rows) +
+                 " rows, head dim " + std::to_string(call.key.dim) + " and " +
+                 std::to_string(keys) + " keys";
+  return std::nullopt;
+}
+
+bool DevicePilot::lay_out(const AttentionCall& call, Shape* shape) const {
+  const DeviceCapabilities& limits = device_->capabilities();
+  const auto dim = static_cast<int32_t>(call.key.dim);
+  const std::vector<KeyTile> tiles =
+      shapes_->key_tiles(shape->keys.end - shape->keys.begin, shape->most_rows, dim);
+  if (tiles.empty()) return false;
+  DeviceLayout& layout = shape->layout;
+  layout.first_key = shape->keys.begin;
+  layout.padded_keys = tiles.back().first + tiles.back().bucket;
+  layout.head_bytes = align(layout.padded_keys * dim);
+  // At most half of the device's memory for keys: the slots need some, too.
+  shape->heads_at_once = std::clamp<int64_t>(
+      std::min(kKeysBytes, limits.max_memory_bytes / 2) / layout.head_bytes, 1, call.key.heads);
+  layout.slots_offset = shape->heads_at_once * layout.head_bytes;
 
   const auto heads = static_cast<int32_t>(
-      options_.fuse_heads > 0 ? std::min<int64_t>(options_.fuse_heads, shape.heads_at_once)
-                              : shape.heads_at_once);
-  shape.fuse = heads;
-  int64_t score_bytes = 0;
+      options_.fuse_heads > 0 ? std::min<int64_t>(options_.fuse_heads, shape->heads_at_once)
+                              : shape->heads_at_once);
+  shape->fuse = heads;
+  int64_t slot_head = align(int64_t{shape->most_rows} * dim);
   for (const KeyTile& tile : tiles) {
-    shape.fuse =
-        std::min(shape.fuse, shapes_->fused_heads(heads, shape.most_rows, tile.bucket, dim));
-    score_bytes += align(int64_t{shape.most_rows} * tile.bucket);
+    shape->fuse =
+        std::min(shape->fuse, shapes_->fused_heads(heads, shape->most_rows, tile.bucket, dim));
+    slot_head += align(int64_t{shape->most_rows} * tile.bucket);
   }
-  const int64_t slot_head = score_bytes + align(int64_t{shape.most_rows} * dim);
-  shape.fuse = static_cast<int32_t>(
-      std::clamp<int64_t>(kSlotsBytes / (2 * slot_head), 1, std::max(shape.fuse, 1)));
-  shape.layout.slot_bytes = shape.fuse * slot_head;
-  shape.layout.slots_offset = shape.heads_at_once * shape.layout.head_bytes;
-  shape.layout.slots = options_.pipeline == PipelineMode::kOff
-                           ? 1
-                           : static_cast<int32_t>(std::clamp<int64_t>(
-                                 kSlotsBytes / shape.layout.slot_bytes, 2, kMostSlots));
-  return shape;
+  const int64_t left = limits.max_memory_bytes - layout.slots_offset;
+  // A launch is asked for while the device remembers it; each may come with a compilation.
+  const int64_t remembered =
+      std::max(limits.queue_depth, int32_t{1}) * int64_t{4} / (2 * std::ssize(tiles));
+  if (left < slot_head || remembered < 1) return false;
+  const int64_t slots_bytes = std::min(kSlotsBytes, left);
+  shape->fuse = static_cast<int32_t>(
+      std::clamp<int64_t>(slots_bytes / (2 * slot_head), 1, std::max(shape->fuse, 1)));
+  layout.slot_bytes = shape->fuse * slot_head;
+  const int64_t wanted = options_.pipeline == PipelineMode::kOff
+                             ? 1
+                             : std::clamp<int64_t>(slots_bytes / layout.slot_bytes, 2, kMostSlots);
+  layout.slots = static_cast<int32_t>(std::min({wanted, left / layout.slot_bytes, remembered}));
+  return true;
 }
 
 std::vector<HeadBucket> DevicePilot::prepare(const CallContext& context, const Shape& shape,
@@ -280,20 +319,21 @@ void DevicePilot::run_groups(const CallContext& context, const DeviceLayout& lay
         worker.run_dense(context, tile, job->kv_head);
       } else {
         worker.run_estimated(context, tile, job->kv_head, job->scores);
+        rows.fetch_add(tile.rows.count, std::memory_order_relaxed);
       }
       pairs += tile.rows.count * job->scores.heads *
                context.visibility.row(job->scores.first_head, tile.rows.first).visible;
       done[static_cast<size_t>(t * kv_heads + job->kv_head)] = 1;
     }
-    rows.fetch_add(group.rows.count, std::memory_order_relaxed);
     queue.observe_cpu(pairs, worker.counters.kept_pairs - before.kept_pairs,
                       worker.counters.select_ns - before.select_ns,
                       worker.counters.attend_ns - before.attend_ns);
     queue.done(*job);
   });
+  queue.drain();
   report->span_ns += timer.ns();
   report->rows += rows.load();
-  add_counters(queue.report(), report);
+  add(queue.report(), report);
   if (queue.status().ok()) return;
   if (queue.wrong()) {
     std::fill(done.begin(), done.end(), uint8_t{0});

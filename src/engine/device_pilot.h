@@ -34,6 +34,8 @@ class DevicePilot {
   bool start();
   /// How the call is cut for the device; nullopt, with a note, when it cannot be.
   std::optional<Shape> shape_call(const CallContext& context, DeviceReport* report) const;
+  /// Sizes launches and buffers for groups of shape->most_rows; false: the device is too small.
+  bool lay_out(const AttentionCall& call, Shape* shape) const;
   std::vector<HeadBucket> prepare(const CallContext& context, const Shape& shape,
                                   int64_t first_head, int64_t heads, Executor& executor,
                                   DeviceReport* report);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <new>
+#include <utility>
 
 #include "engine/score_check.h"
 
@@ -19,6 +20,32 @@ bool is_lost(const Status& status) {
   return status.code() == StatusCode::kDeviceFailed || status.code() == StatusCode::kTimedOut;
 }
 
+/// Of a graph, by the device; any other error of a wait leaves open when the operation ends.
+bool is_refusal(const Status& status) {
+  return status.code() == StatusCode::kUnsupported || status.code() == StatusCode::kOutOfMemory;
+}
+
+/// The first note stands. Tasks must not throw.
+void set_note(const Status& status, DeviceReport* report) try {
+  if (report->note.empty()) report->note = status.message();
+} catch (const std::bad_alloc&) {
+}
+
+void remember_refusal(GraphBank& bank, GraphId graph) try {
+  bank.refused(graph);
+} catch (const std::bad_alloc&) {  // it will be asked for again
+}
+
+void add_seen(const DeviceReport& seen, DeviceReport* report) {
+  report->busy_ns += seen.busy_ns;
+  report->wait_ns += seen.wait_ns;
+  report->checked_scores += seen.checked_scores;
+  report->sampled_scores += seen.sampled_scores;
+  report->saturated_scores += seen.saturated_scores;
+  report->sampled_kept += seen.sampled_kept;
+  report->tied_kept += seen.tied_kept;
+}
+
 int64_t now_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
              Device::Clock::now().time_since_epoch())
@@ -26,21 +53,6 @@ int64_t now_ns() {
 }
 
 }  // namespace
-
-void add_counters(const DeviceReport& part, DeviceReport* sum) {
-  if (sum->note.empty()) sum->note = part.note;
-  sum->launches += part.launches;
-  sum->refused_tiles += part.refused_tiles;
-  sum->query_elements += part.query_elements;
-  sum->clipped_queries += part.clipped_queries;
-  sum->sampled_scores += part.sampled_scores;
-  sum->saturated_scores += part.saturated_scores;
-  sum->sampled_kept += part.sampled_kept;
-  sum->tied_kept += part.tied_kept;
-  sum->checked_scores += part.checked_scores;
-  sum->busy_ns += part.busy_ns;
-  sum->wait_ns += part.wait_ns;
-}
 
 LaunchQueue::LaunchQueue(const Parts& parts, std::span<const LaunchGroup> groups,
                          std::span<const int32_t> order)
@@ -53,6 +65,8 @@ LaunchQueue::LaunchQueue(const Parts& parts, std::span<const LaunchGroup> groups
     key_tiles = std::max(key_tiles, group.key_tiles.size());
     rows = std::max(rows, static_cast<size_t>(group.row_bucket));
   }
+  operations_.resize(
+      static_cast<size_t>(std::max(parts.device.capabilities().queue_depth, int32_t{1})));
   slots_.resize(static_cast<size_t>(parts.layout.slots));
   for (Slot& slot : slots_) {  // tasks allocate nothing
     slot.tickets.resize(key_tiles);
@@ -89,16 +103,43 @@ void LaunchQueue::lay_out(const LaunchGroup& group, Slot& slot, int64_t slot_off
   }
 }
 
+Status LaunchQueue::wait_for(const Operation& operation) {
+  Status status = parts_.device.wait(operation.ticket, operation.head,
+                                     Device::Clock::now() + parts_.timeout, nullptr);
+  return is_refusal(status) ? Status() : status;
+}
+
+void LaunchQueue::queued(const Operation& operation) {
+  operations_[static_cast<size_t>(queued_++) % operations_.size()] = operation;
+}
+
+bool LaunchQueue::make_room() {
+  const auto depth = static_cast<int64_t>(operations_.size());
+  if (queued_ < depth) return true;
+  // Operations end in order: with this one all before it have.
+  status_ = wait_for(operations_[static_cast<size_t>(queued_ % depth)]);
+  return status_.ok();
+}
+
+Result<GraphId> LaunchQueue::find_graph(const GraphSpec& spec) {
+  const bool known = parts_.bank.resident(spec);
+  if (!known && !make_room()) return status_;
+  Result<GraphId> graph = parts_.bank.find(spec);
+  if (graph.ok() && !known) queued({parts_.bank.compile_ticket(graph.value()).value_or(0), 0});
+  return graph;
+}
+
 Status LaunchQueue::launch(const LaunchGroup& group, Slot& slot) {
   const size_t heads = group.kv_heads.size();
-  std::fill(slot.graphs.begin(), slot.graphs.end(), 0);
   for (size_t t = 0; t < group.key_tiles.size(); ++t) {
-    const Result<GraphId> graph = parts_.bank.find(spec(group, t));
+    const Result<GraphId> graph = find_graph(spec(group, t));
     if (!graph.ok()) return graph.status();
+    if (!make_room()) return status_;
     slot.graphs[t] = graph.value();
     const Result<Ticket> ticket =
         parts_.device.submit({graph.value(), {slot.operands.data() + t * heads, heads}});
     if (!ticket.ok()) return ticket.status();
+    queued({ticket.value(), static_cast<int32_t>(heads) - 1});
     slot.tickets[t] = ticket.value();
     slot.launched = t + 1;
     ++report_.launches;
@@ -128,7 +169,8 @@ Status LaunchQueue::submit(const LaunchGroup& group, Slot& slot, int64_t slot_of
   try {
     return launch(group, slot);
   } catch (const std::bad_alloc&) {  // in the graph bank: the CPU does this group
-    return {StatusCode::kOutOfMemory, "no memory to keep a graph"};
+    // Messages of up to 15 characters need no memory themselves; so below.
+    return {StatusCode::kOutOfMemory, "no memory"};
   }
 }
 
@@ -143,24 +185,24 @@ void LaunchQueue::submit_ahead(int32_t lane) {
     slot.group = submitted_;
     slot.heads_left = static_cast<int32_t>(group.kv_heads.size());
     slot.refused = false;
-    slot.abandoned = false;
     slot.launched = 0;
     const int64_t offset = parts_.layout.slots_offset + index * parts_.layout.slot_bytes;
-    const Status status = submit(group, slot, offset, lane);
+    Status status = submit(group, slot, offset, lane);
     if (is_lost(status)) {
-      status_ = status;
+      status_ = std::move(status);
     } else if (!status.ok()) {
-      if (report_.note.empty()) report_.note = status.message();
+      set_note(status, &report_);
       slot.refused = true;
     }
     ++submitted_;
   }
 }
 
-LaunchQueue::Job LaunchQueue::make_job(const LaunchGroup& group, const Slot& slot,
-                                       int32_t head) const {
+LaunchQueue::Job LaunchQueue::make_job(const Turn& turn) const {
   const AttentionCall& call = parts_.context.call;
-  const auto h = static_cast<size_t>(head);
+  const LaunchGroup& group = turn.group;
+  const Slot& slot = turn.slot;
+  const auto h = static_cast<size_t>(turn.head);
   Job job;
   job.group = &group;
   job.kv_head = group.kv_heads[h];
@@ -178,18 +220,19 @@ LaunchQueue::Job LaunchQueue::make_job(const LaunchGroup& group, const Slot& slo
   return job;
 }
 
-Status LaunchQueue::await(const LaunchGroup& group, const Slot& slot, int32_t head, int32_t lane,
-                          DeviceReport* seen) {
+Status LaunchQueue::await(const Turn& turn, int32_t lane, size_t* tile, DeviceReport* seen) {
   const int64_t started = now_ns();
-  const Device::Clock::time_point deadline = Device::Clock::now() + parts_.timeout;
+  const LaunchGroup& group = turn.group;
   Trace* trace = parts_.context.trace;
   TraceEvent event;
-  event.kv_head = group.kv_heads[static_cast<size_t>(head)];
+  event.kv_head = group.kv_heads[static_cast<size_t>(turn.head)];
   event.first_row = group.rows.first;
   event.rows = group.rows.count;
   for (size_t t = 0; t < group.key_tiles.size(); ++t) {
+    *tile = t;
     HeadTiming timing;
-    Status status = parts_.device.wait(slot.tickets[t], head, deadline, &timing);
+    Status status = parts_.device.wait(turn.slot.tickets[t], turn.head,
+                                       Device::Clock::now() + parts_.timeout, &timing);
     if (!status.ok()) return status;
     seen->busy_ns += timing.end_ns - timing.start_ns;
     if (trace == nullptr) continue;
@@ -211,6 +254,21 @@ Status LaunchQueue::await(const LaunchGroup& group, const Slot& slot, int32_t he
   return {};
 }
 
+Status LaunchQueue::fetch(const Turn& turn, const Job& job, int32_t lane, size_t* tile,
+                          DeviceReport* seen) {
+  if (Status status = await(turn, lane, tile, seen); !status.ok()) return status;
+  const CallContext& context = parts_.context;
+  const LaunchHead& operands = turn.slot.operands[static_cast<size_t>(turn.head)];
+  const auto* memory = reinterpret_cast<const int8_t*>(parts_.device.memory());
+  const DeviceOperandView view{memory + operands.query, memory + operands.key, context.call.key.dim,
+                               turn.group.requantisation};
+  if (!scores_are_right(job.scores, view, turn.seed, seen)) {
+    return {StatusCode::kInternal, "wrong scores"};
+  }
+  count_saturated(job.scores, context.options, context.visibility, turn.seed, seen);
+  return {};
+}
+
 void LaunchQueue::observe_device(const LaunchGroup& group, const Slot& slot) {
   const auto last = static_cast<int32_t>(group.kv_heads.size()) - 1;
   for (size_t t = 0; t < group.key_tiles.size(); ++t) {
@@ -225,105 +283,94 @@ void LaunchQueue::observe_device(const LaunchGroup& group, const Slot& slot) {
   }
 }
 
-void LaunchQueue::finish_head(Slot& slot) {
+void LaunchQueue::finish_head(std::unique_lock<std::mutex>& lock, Slot& slot) {
   if (--slot.heads_left > 0) return;
+  if (slot.refused && slot.launched > 0 && status_.ok()) {
+    // Launches of other key tiles may not have ended: they still read and write the slot.
+    const auto heads = static_cast<int32_t>(
+        groups_[static_cast<size_t>(order_[static_cast<size_t>(slot.group)])].kv_heads.size());
+    const Operation last{slot.tickets[slot.launched - 1], heads - 1};
+    lock.unlock();
+    Status status = wait_for(last);
+    lock.lock();
+    if (!status.ok() && status_.ok()) status_ = std::move(status);
+  }
   slot.group = -1;
   freed_.notify_all();
 }
 
-void LaunchQueue::refuse(const LaunchGroup& group, Slot& slot) {
-  report_.refused_tiles += group.tiles;
-  if (!slot.abandoned) {
-    slot.abandoned = true;
-    slot.refused = true;
-    for (size_t t = 0; t < group.key_tiles.size(); ++t) parts_.bank.refused(slot.graphs[t]);
-    // What was launched before the refusal still reads the slot and the keys.
-    const auto last = static_cast<int32_t>(group.kv_heads.size()) - 1;
-    const auto deadline = Device::Clock::now() + parts_.timeout;
-    for (size_t t = 0; t < slot.launched; ++t) {
-      const Status status = parts_.device.wait(slot.tickets[t], last, deadline, nullptr);
-      if (is_lost(status)) lose(status);
-    }
-  }
-  finish_head(slot);
+void LaunchQueue::refuse(std::unique_lock<std::mutex>& lock, const Turn& turn) {
+  turn.slot.refused = true;
+  report_.refused_tiles += turn.group.tiles;
+  finish_head(lock, turn.slot);
 }
 
-void LaunchQueue::lose(const Status& status) {
-  if (status_.ok()) status_ = status;
-  freed_.notify_all();
-}
-
-std::optional<LaunchQueue::Turn> LaunchQueue::take(std::unique_lock<std::mutex>& lock,
-                                                   int32_t lane) {
-  while (status_.ok() && next_group_ < static_cast<int64_t>(order_.size())) {
+std::optional<LaunchQueue::Turn> LaunchQueue::take_turn(std::unique_lock<std::mutex>& lock,
+                                                        int32_t lane) {
+  const auto groups = static_cast<int64_t>(order_.size());
+  while (status_.ok() && next_group_ < groups) {
     submit_ahead(lane);
     if (!status_.ok()) break;
     if (next_group_ >= submitted_) {  // its slot is still in use
       freed_.wait(lock);
       continue;
     }
-    Turn turn;
-    turn.group = &groups_[static_cast<size_t>(order_[static_cast<size_t>(next_group_)])];
-    turn.slot = &slots_[static_cast<size_t>(next_group_ % static_cast<int64_t>(slots_.size()))];
-    turn.head = next_head_++;
-    turn.seed = parts_.check_seed + static_cast<uint64_t>(handed_out_++);
-    turn.last = next_head_ == static_cast<int32_t>(turn.group->kv_heads.size());
-    if (turn.last) {
+    const LaunchGroup& group =
+        groups_[static_cast<size_t>(order_[static_cast<size_t>(next_group_)])];
+    Slot& slot = slots_[static_cast<size_t>(next_group_) % slots_.size()];
+    const int32_t head = next_head_++;
+    const bool last = next_head_ == static_cast<int32_t>(group.kv_heads.size());
+    if (last) {
       next_head_ = 0;
       ++next_group_;
     }
-    return turn;
+    return Turn{group, slot, head, last, parts_.check_seed + static_cast<uint64_t>(handed_out_++)};
   }
   freed_.notify_all();  // others wait for slots that nobody will need
   return std::nullopt;
 }
 
-Status LaunchQueue::fetch(const Turn& turn, const Job& job, int32_t lane, DeviceReport* seen) {
-  Status status = await(*turn.group, *turn.slot, turn.head, lane, seen);
-  if (!status.ok()) return status;
-  const LaunchHead& operands = turn.slot->operands[static_cast<size_t>(turn.head)];
-  const auto* memory = reinterpret_cast<const int8_t*>(parts_.device.memory());
-  if (!scores_are_right(job.scores,
-                        {memory + operands.query, memory + operands.key,
-                         parts_.context.call.key.dim, turn.group->requantisation},
-                        turn.seed, seen)) {
-    wrong_.store(true);
-    return {StatusCode::kDeviceFailed, "its scores are wrong"};
-  }
-  count_saturated(job.scores, parts_.context.options, parts_.context.visibility, turn.seed, seen);
-  return {};
-}
-
 std::optional<LaunchQueue::Job> LaunchQueue::next(int32_t lane) {
   std::unique_lock lock(mutex_);
-  while (const std::optional<Turn> turn = take(lock, lane)) {
-    if (turn->slot->refused) {
-      refuse(*turn->group, *turn->slot);
+  while (const std::optional<Turn> turn = take_turn(lock, lane)) {
+    if (turn->slot.refused) {
+      refuse(lock, *turn);
       continue;
     }
-    const Job job = make_job(*turn->group, *turn->slot, turn->head);
     lock.unlock();
     DeviceReport seen;
-    const Status status = fetch(*turn, job, lane, &seen);
+    size_t tile = 0;
+    Job job = make_job(*turn);
+    Status status = fetch(*turn, job, lane, &tile, &seen);
     lock.lock();
-    add_counters(seen, &report_);
+
+    add_seen(seen, &report_);
     if (status.ok()) {
-      if (turn->last) observe_device(*turn->group, *turn->slot);
+      if (turn->last) observe_device(turn->group, turn->slot);
       return job;
     }
-    if (is_lost(status)) {
-      lose(status);
-      break;
+    if (is_refusal(status)) {
+      set_note(status, &report_);
+      remember_refusal(parts_.bank, turn->slot.graphs[tile]);
+      refuse(lock, *turn);
+      continue;
     }
-    if (report_.note.empty()) report_.note = status.message();
-    refuse(*turn->group, *turn->slot);
+    const bool wrong = status.code() == StatusCode::kInternal;
+    if (status_.ok() || (wrong && !wrong_)) status_ = std::move(status);
+    wrong_ = wrong_ || wrong;
   }
   return std::nullopt;
 }
 
 void LaunchQueue::done(const Job& job) {
+  std::unique_lock lock(mutex_);
+  finish_head(lock, slots_[static_cast<size_t>(job.slot)]);
+}
+
+void LaunchQueue::drain() {
   const std::lock_guard lock(mutex_);
-  finish_head(slots_[static_cast<size_t>(job.slot)]);
+  if (queued_ == 0 || !status_.ok()) return;
+  status_ = wait_for(operations_[static_cast<size_t>(queued_ - 1) % operations_.size()]);
 }
 
 void LaunchQueue::observe_cpu(int64_t pairs, int64_t kept, int64_t select_ns, int64_t attend_ns) {

@@ -6,7 +6,6 @@
 //   jobs     one KV head of a group; handed to a CPU thread as soon as the device has done it
 #pragma once
 
-#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
@@ -45,9 +44,6 @@ struct DeviceLayout {
   int32_t slots = 1;
 };
 
-/// Adds what was counted.
-void add_counters(const DeviceReport& part, DeviceReport* sum);
-
 class LaunchQueue {
  public:
   /// A KV head of a group whose scores are there.
@@ -81,21 +77,24 @@ class LaunchQueue {
   /// The scores of the job are no longer needed.
   void done(const Job& job);
 
+  /// To be called when no thread is in `next` any more: waits for what was queued in vain, so that
+  /// nothing is in flight unless the device is lost.
+  void drain();
+
   /// What the CPU took for a job, for the stage times.
   void observe_cpu(int64_t pairs, int64_t kept, int64_t select_ns, int64_t attend_ns);
 
   /// Why the device is lost; ok when it is not. Once no thread is in `next`.
   const Status& status() const { return status_; }
   /// The device answered wrongly: nothing that it computed in this call can be trusted.
-  bool wrong() const { return wrong_.load(); }
+  bool wrong() const { return wrong_; }
   const DeviceReport& report() const { return report_; }
 
  private:
   struct Slot {
     int64_t group = -1;  ///< position in the order; -1: free
     int32_t heads_left = 0;
-    bool refused = false;                             ///< the device does not do it
-    bool abandoned = false;                           ///< and nothing of it is in flight any more
+    bool refused = false;                             ///< some graph of it was not compiled
     size_t launched = 0;                              ///< key tiles
     std::vector<Ticket> tickets;                      ///< per key tile
     std::vector<GraphId> graphs;                      ///< per key tile
@@ -104,33 +103,45 @@ class LaunchQueue {
     std::vector<float> query_scale;                   ///< [heads][row bucket]
   };
 
-  /// Whose scores to wait for.
+  /// A head whose turn it is.
   struct Turn {
-    const LaunchGroup* group = nullptr;
-    Slot* slot = nullptr;
-    int32_t head = 0;
-    bool last = false;  ///< head of the group
-    uint64_t seed = 0;
+    const LaunchGroup& group;
+    Slot& slot;
+    int32_t head;
+    bool last;  ///< of its group
+    uint64_t seed;
   };
 
-  /// The next head in the planned order, once it has a slot; nullopt as `next`.
-  std::optional<Turn> take(std::unique_lock<std::mutex>& lock, int32_t lane);
+  /// What was queued on the device; launches with their last head.
+  struct Operation {
+    Ticket ticket = 0;
+    int32_t head = 0;
+  };
+
   void submit_ahead(int32_t lane);
   Status submit(const LaunchGroup& group, Slot& slot, int64_t slot_offset, int32_t lane);
-  void lay_out(const LaunchGroup& group, Slot& slot, int64_t slot_offset);
+  void lay_out(const LaunchGroup& group, Slot& slot, int64_t slot_offset, int32_t lane);
   Status launch(const LaunchGroup& group, Slot& slot);
+  Result<GraphId> find_graph(const GraphSpec& spec);
   GraphSpec spec(const LaunchGroup& group, size_t key_tile) const;
 
-  /// Waits for the scores of a head and looks at a sample of them. Without the lock.
-  Status fetch(const Turn& turn, const Job& job, int32_t lane, DeviceReport* seen);
-  Status await(const LaunchGroup& group, const Slot& slot, int32_t head, int32_t lane,
-               DeviceReport* seen);
-  Job make_job(const LaunchGroup& group, const Slot& slot, int32_t head) const;
+  /// Waits until the device's queue takes one more operation; false: it is lost.
+  bool make_room();
+  void queued(const Operation& operation);
+  /// Ok as well when the operation was refused: it has ended.
+  Status wait_for(const Operation& operation);
+
+  /// Launches ahead and waits for a slot if need be; nullopt when no head is left.
+  std::optional<Turn> take_turn(std::unique_lock<std::mutex>& lock, int32_t lane);
+  /// Waits for the scores of a head and checks a sample of them. `tile`: the one of the key tiles
+  /// that an error is about.
+  Status fetch(const Turn& turn, const Job& job, int32_t lane, size_t* tile, DeviceReport* seen);
+  Status await(const Turn& turn, int32_t lane, size_t* tile, DeviceReport* seen);
+  Job make_job(const Turn& turn) const;
   void observe_device(const LaunchGroup& group, const Slot& slot);
   /// A head that is not to be had: its group's other heads are not either.
-  void refuse(const LaunchGroup& group, Slot& slot);
-  void finish_head(Slot& slot);
-  void lose(const Status& status);
+  void refuse(std::unique_lock<std::mutex>& lock, const Turn& turn);
+  void finish_head(std::unique_lock<std::mutex>& lock, Slot& slot);
 
   const Parts parts_;
   const std::span<const LaunchGroup> groups_;
@@ -142,8 +153,10 @@ class LaunchQueue {
   int64_t next_group_ = 0;   ///< of the next job
   int32_t next_head_ = 0;
   int64_t handed_out_ = 0;
+  std::vector<Operation> operations_;  ///< the last ones, as many as the device's queue holds
+  int64_t queued_ = 0;
   Status status_;
-  std::atomic<bool> wrong_{false};
+  bool wrong_ = false;
   DeviceReport report_;
 };
 

@@ -40,8 +40,9 @@ Histogram count_row(const DeviceScores& scores, int64_t row, KeyRange keys) {
     const int64_t end = std::min(keys.end - scores.first_key, tile.first + tile.keys);
     const int8_t* of_row = tile.scores + row * tile.keys - tile.first;
     for (int64_t j = begin; j < end; ++j) {
-      const int score = negative ? -of_row[j] : of_row[j];
-      ++bins[static_cast<size_t>(127 - score)];
+      // -128 is no answer, but may be in what the check did not look at.
+      const int score = std::max(negative ? -of_row[j] : +of_row[j], -127);
+      ++bins[static_cast<size_t>(127 - std::min(score, 127))];
     }
   }
   return bins;

@@ -59,6 +59,8 @@ class SelectionReference {
     }
   }
 
+  virtual ~SelectionReference() = default;
+
   std::vector<int64_t> visible(const HeadRow& at) const {
     std::vector<int64_t> keys;
     for (int64_t j = 0; j < call_.key.rows; ++j) {
@@ -123,7 +125,7 @@ class SelectionReference {
     return {chosen.begin(), chosen.end()};
   }
 
- private:
+ protected:
   /// The key that the row sees and the row before does not, if both are of the same sequence (their
   /// visible keys differ by one or two); else -1.
   int64_t added_key(const HeadRow& at) const {
@@ -218,8 +220,8 @@ class SelectionReference {
       const bool at_end = whole || in_middle < 0 || in_middle >= middle_blocks;
       // A pair that the middle cuts in two is left out.
       const int64_t pair = in_middle / kPair * kPair;
-      const bool chosen = !at_end && pair % (kPair * KeySample::kStride) == 0 &&
-                          pair + kPair <= middle_blocks;
+      const bool chosen =
+          !at_end && pair % (kPair * KeySample::kStride) == 0 && pair + kPair <= middle_blocks;
       if (!at_end && !chosen) continue;
       sampled += chosen ? 1 : 0;
       for (int64_t j = 0; j < kPilotKeyBlock; ++j) {
@@ -240,8 +242,9 @@ class SelectionReference {
   }
 
   /// slope and offset of pilot_dot.h; zero for a row that sees none of the sampled keys.
-  std::pair<float, float> line(const HeadRow& at, const PilotRow& row, const Sample& from) const {
-    const std::vector<int16_t> scores = row_scores(at, row.query, row.factor, row.units);
+  /// `units_per_log2`: score units; `slope`: in bits of the share.
+  std::pair<float, float> line(const HeadRow& at, const std::vector<int16_t>& scores,
+                               double units_per_log2, double slope, const Sample& from) const {
     std::vector<int16_t> ends;
     std::vector<int16_t> middle;
     for (const int64_t key : from.ends) ends.push_back(scores[static_cast<size_t>(key)]);
@@ -251,9 +254,8 @@ class SelectionReference {
     for (const int16_t score : middle) max = std::max(max, score);
     const auto visible_keys = static_cast<double>(visible(at).size());
     double level = 0.0;
-    if (row.units > 0.0) {
+    if (units_per_log2 > 0.0) {
       if (max == kHiddenScore) return {0.0F, 0.0F};
-      const double units_per_log2 = row.units * 0.6931471805599453;
       const auto c = static_cast<float>(std::min(1.0 / units_per_log2, 1e30));
       const double sum = static_cast<double>(reference_exp_sum(ends, max, c)) +
                          from.weight * static_cast<double>(reference_exp_sum(middle, max, c));
@@ -262,16 +264,12 @@ class SelectionReference {
       if (visible_keys == 0.0) return {0.0F, 0.0F};
       level = straight_log2(visible_keys);  // all logits are zero
     }
-    const double slope = static_cast<double>(row.query.scale) * largest_[kv_of(at)] * call_.scale *
-                         1.4426950408889634 * 0x1p23;
     return {static_cast<float>(std::clamp(slope, -1e30, 1e30)),
             static_cast<float>(std::clamp(0x1p23 * (127.0 - level), -1e37, 1e37))};
   }
 
-  /// The share of mass that the rows give each key from the first that one of them sees to the
-  /// last.
-  std::vector<int16_t> rank_by_share(const std::vector<HeadRow>& list) const {
-    std::vector<int16_t> importance(static_cast<size_t>(call_.key.rows), kHiddenScore);
+  /// From the first key that a row of the list sees to behind the last.
+  std::pair<int64_t, int64_t> seen_by(const std::vector<HeadRow>& list) const {
     int64_t begin = end_;
     int64_t end = begin_;
     for (const HeadRow& at : list) {
@@ -280,6 +278,14 @@ class SelectionReference {
       begin = std::min(begin, seen.front());
       end = std::max(end, seen.back() + 1);
     }
+    return {begin, end};
+  }
+
+  /// The share of mass that the rows give each key from the first that one of them sees to the
+  /// last.
+  virtual std::vector<int16_t> rank_by_share(const std::vector<HeadRow>& list) const {
+    std::vector<int16_t> importance(static_cast<size_t>(call_.key.rows), kHiddenScore);
+    const auto [begin, end] = seen_by(list);
     if (begin >= end) return importance;
     const std::vector<HeadRow> rows = scored_rows(list);
     const std::vector<PilotRow> pilot = pilot_rows(rows);
@@ -289,7 +295,11 @@ class SelectionReference {
     std::vector<float> offset;
     for (size_t i = 0; i < rows.size(); ++i) {
       queries.insert(queries.end(), pilot[i].query.q.begin(), pilot[i].query.q.end());
-      const auto [a, b] = line(rows[i], pilot[i], from);
+      const double to_bits = static_cast<double>(pilot[i].query.scale) * largest_[kv_of(rows[i])] *
+                             call_.scale * 1.4426950408889634 * 0x1p23;
+      const auto [a, b] =
+          line(rows[i], row_scores(rows[i], pilot[i].query, pilot[i].factor, pilot[i].units),
+               pilot[i].units * 0.6931471805599453, to_bits, from);
       slope.push_back(a);
       offset.push_back(b);
     }
@@ -304,7 +314,7 @@ class SelectionReference {
   }
 
   /// Importance of every key for the list: the largest share that any row gives it.
-  std::vector<int16_t> rank(const std::vector<HeadRow>& rows) const {
+  virtual std::vector<int16_t> rank(const std::vector<HeadRow>& rows) const {
     const std::vector<PilotRow> pilot = pilot_rows(rows);
     std::vector<int16_t> importance(static_cast<size_t>(call_.key.rows), kHiddenScore);
     for (size_t i = 0; i < rows.size(); ++i) {
@@ -319,11 +329,19 @@ class SelectionReference {
   std::vector<int16_t> row_scores(const HeadRow& at, const QuantizedRow& query, float factor,
                                   double units) const {
     const size_t kv = kv_of(at);
+    return with_biases(at, units, [&](int64_t j) {
+      const QuantizedRow& key = keys_[kv][static_cast<size_t>(j - begin_)];
+      return reference_score(query.q.data(), key.q.data(), call_.query.dim, key_factor(kv, j),
+                             factor);
+    });
+  }
+
+  /// score(key) and the mask's bias of each visible key; `units`: score units per logit.
+  template <typename Score>
+  std::vector<int16_t> with_biases(const HeadRow& at, double units, const Score& score_of) const {
     std::vector<int16_t> scores(static_cast<size_t>(call_.key.rows), kHiddenScore);
     for (const int64_t j : visible(at)) {
-      const QuantizedRow& key = keys_[kv][static_cast<size_t>(j - begin_)];
-      int16_t score =
-          reference_score(query.q.data(), key.q.data(), call_.query.dim, key_factor(kv, j), factor);
+      int16_t score = score_of(j);
       const auto bias = static_cast<float>(reference_bias(call_, at.head, at.row, j));
       if (bias != 0.0F) {
         const double biased = score + static_cast<double>(bias) * units;
@@ -365,10 +383,9 @@ class SelectionReference {
 };
 
 /// [head][row]: the keys that the engine must attend to. Lists as plan/list_plan.h cuts them.
-inline std::vector<std::vector<std::set<int64_t>>> reference_selection(const AttentionCall& call,
-                                                                       const EngineOptions& options,
-                                                                       const CallPlan& plan) {
-  const SelectionReference reference(call, options);
+inline std::vector<std::vector<std::set<int64_t>>> reference_selection(
+    const AttentionCall& call, const EngineOptions& options, const CallPlan& plan,
+    const SelectionReference& reference) {
   const int64_t group = call.query.heads / call.key.heads;
   std::vector<std::vector<std::set<int64_t>>> kept(
       static_cast<size_t>(call.query.heads),
@@ -406,6 +423,12 @@ inline std::vector<std::vector<std::set<int64_t>>> reference_selection(const Att
     }
   }
   return kept;
+}
+
+inline std::vector<std::vector<std::set<int64_t>>> reference_selection(const AttentionCall& call,
+                                                                       const EngineOptions& options,
+                                                                       const CallPlan& plan) {
+  return reference_selection(call, options, plan, SelectionReference(call, options));
 }
 
 }  // namespace shadowattn::test
