@@ -120,7 +120,7 @@ class LaunchQueue {
 
   void submit_ahead(int32_t lane);
   Status submit(const LaunchGroup& group, Slot& slot, int64_t slot_offset, int32_t lane);
-  void lay_out(const LaunchGroup& group, Slot& slot, int64_t slot_offset, int32_t lane);
+  void lay_out(const LaunchGroup& group, Slot& slot, int64_t slot_offset);
   Status launch(const LaunchGroup& group, Slot& slot);
   Result<GraphId> find_graph(const GraphSpec& spec);
   GraphSpec spec(const LaunchGroup& group, size_t key_tile) const;
