@@ -10,7 +10,6 @@
 namespace shadowattn::tool {
 namespace {
 
-constexpr int kMaxThreads = 1024;
 constexpr char kGroup[] = "Attention";
 
 // Of "key=value,…" items.
@@ -69,6 +68,9 @@ void AttentionOptions::add_shared_to(CLI::App& app) {
       "exact attention in 16 bits where the processor is fast at it, or not: fast, f32 [fast]");
   add(app, "--gate", "gate",
       "dense attention where it is predicted to be faster: auto, off [auto]");
+  add(app, "--device", "device", "what computes the estimate: cpu, npu-sim, hexagon [cpu]");
+  add(app, "--pipeline", "pipeline",
+      "the device estimates ahead: off, fifo (in order), planned (best order) [planned]");
   add(app, "--isa", "isa", "instruction set to use: see `shadowattn devices`");
 }
 
@@ -89,6 +91,14 @@ Config AttentionOptions::config() const {
   return std::move(config).value();
 }
 
+void check_device(const Config& config) {
+  const DeviceOptions& device = config.engine.device;
+  if (!config.enabled || config.engine.mode == Mode::kDense || device.name == "cpu") return;
+  const auto opened = open_device(device);
+  if (opened.ok()) return;
+  throw Failure("the device " + device.name + " cannot be used: " + opened.status().message());
+}
+
 std::string mode_name(const Config& config) {
   if (!config.enabled) return "off";
   return config.engine.mode == Mode::kDense ? "dense" : "shadow";
@@ -98,7 +108,7 @@ int default_threads() { return std::max(1, static_cast<int>(std::thread::hardwar
 
 void add_threads_option(CLI::App& app, int& threads) {
   app.add_option("-t,--threads", threads, "threads [one per core]")
-      ->check(CLI::Range(1, kMaxThreads).description(""))
+      ->check(CLI::Range(1, kMostThreads).description(""))
       ->type_name("N");
 }
 

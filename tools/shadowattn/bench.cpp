@@ -148,6 +148,7 @@ int bench(const BenchOptions& options) {
   const BenchSetup setup = make_setup(options);
   const std::string path = options.model.empty() ? reference_model_path().string() : options.model;
   if (!options.depth_curve.empty()) check_writable(options.depth_curve);
+  check_device(setup.config);
   check_model_file(path);
   const InterruptGuard guard;
   LlamaRuntime runtime;

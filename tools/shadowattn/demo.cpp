@@ -55,6 +55,7 @@ void check_it_ran(const DemoResult& result) {
 int demo(const DemoOptions& options) {
   const bool reference = options.model.empty();
   const std::string path = reference ? reference_model_path().string() : options.model;
+  check_device(options.attention.config());
   check_model_file(path);
   const InterruptGuard guard;
   LlamaRuntime runtime;
@@ -94,6 +95,7 @@ Action add_demo(CLI::App& app) {
   add_threads_option(app, options->threads);
   app.add_flag("--json", options->json, "print the result as JSON");
   options->attention.add_to(app);
+  options->attention.add_config_to(app, {"mode", "min_rows", "report"});
   return [options] { return demo(*options); };
 }
 
