@@ -81,8 +81,10 @@ Timeline read_timeline(const json& trace) {
 }  // namespace
 
 bool TimelineCall::sparse() const {
-  return std::any_of(events.begin(), events.end(),
-                     [](const TimelineEvent& event) { return event.stage == TraceStage::kSelect; });
+  return std::any_of(events.begin(), events.end(), [](const TimelineEvent& event) {
+    return event.stage == TraceStage::kDevice || event.stage == TraceStage::kPilot ||
+           event.stage == TraceStage::kSelect;
+  });
 }
 
 Timeline parse_timeline(const json& trace) {
