@@ -7,6 +7,7 @@
 #include <new>
 
 #include "engine_problem.h"
+#include "shadowattn/device.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SHADOWATTN_TEST_ALLOCATIONS 0
@@ -148,6 +149,44 @@ TEST_F(OutOfMemoryTest, ASecondCallOfTheSameSizeAllocatesLittle) {
                   allocations(mode, precision, rows, 9000));
       }
     }
+  }
+}
+
+/// From opening a device to a launch that is done; allocates nothing itself.
+Status use_device(const DeviceOptions& options, std::span<const LaunchHead> heads) {
+  const auto net = Device::Clock::now() + std::chrono::minutes(5);
+  auto device = open_device(options);
+  if (!device.ok()) return device.status();
+  Device& d = *device.value();
+  if (Status s = d.reserve(1 << 14); !s.ok()) return s;
+  std::fill_n(d.memory(), 1 << 14, std::byte{1});
+  const auto compiled = d.compile(1, {2, 16, 64, 32, {.mantissa = 140, .shift = 5}});
+  if (!compiled.ok()) return compiled.status();
+  const auto launched = d.submit({1, heads});
+  if (!launched.ok()) return launched.status();
+  if (Status s = d.wait(launched.value(), 1, net, nullptr); !s.ok()) return s;
+  return d.release(1);
+}
+
+TEST_F(OutOfMemoryTest, EveryAllocationOfADeviceMayFail) {
+  const LaunchHead heads[] = {{0, 1024, 8192}, {0, 1024, 9216}};
+  for (const char* name : {"cpu", "npu-sim"}) {
+    const DeviceOptions options = {.name = name};
+    bool done = false;
+    int64_t failures = 0;
+    for (int64_t n = 0; !done; ++n) {
+      ASSERT_LT(n, 1000);
+      allocations_left = n;
+      const Status status = use_device(options, heads);
+      done = allocations_left >= 0;
+      allocations_left = -1;
+      EXPECT_EQ(status.ok(), done) << name << " " << n << " " << status.message();
+      if (status.ok()) continue;
+      ++failures;
+      EXPECT_EQ(status.code(), StatusCode::kOutOfMemory) << name << " " << n;
+      EXPECT_FALSE(status.message().empty());
+    }
+    EXPECT_GT(failures, 5) << name;
   }
 }
 

@@ -14,6 +14,7 @@
 #include "llama_session.h"
 #include "plugin_control.h"
 #include "shadowattn/cpu.h"
+#include "shadowattn/device.h"
 #include "summary.h"
 #include "text.h"
 
@@ -69,6 +70,44 @@ json plugin_json(LlamaRuntime& runtime) {
   }
 }
 
+json capabilities_json(const DeviceCapabilities& c) {
+  return {{"max_heads", c.max_heads},
+          {"max_rows", c.max_rows},
+          {"max_keys", c.max_keys},
+          {"max_dim", c.max_dim},
+          {"row_multiple", c.row_multiple},
+          {"key_multiple", c.key_multiple},
+          {"dim_multiple", c.dim_multiple},
+          {"max_graphs", c.max_graphs},
+          {"max_graph_bytes", c.max_graph_bytes},
+          {"max_tensor_bytes", c.max_tensor_bytes},
+          {"max_memory_bytes", c.max_memory_bytes},
+          {"queue_depth", c.queue_depth},
+          {"concurrent", c.concurrent},
+          {"timeout_ms", c.timeout.count()}};
+}
+
+/// The devices for the pilot, started one after the other and tried.
+json pilot_devices_json() {
+  json devices = json::array();
+  for (const std::string_view name : device_names()) {
+    json entry = {{"name", name}};
+    const auto device = open_device({.name = std::string(name)});
+    entry["available"] = device.ok();
+    if (device.ok()) {
+      const DeviceCapabilities& c = device.value()->capabilities();
+      const Status tested = self_test(*device.value());
+      entry["description"] = c.description;
+      entry["capabilities"] = capabilities_json(c);
+      entry["self_test"] = tested.ok() ? "ok" : tested.message();
+    } else {
+      entry["reason"] = device.status().message();
+    }
+    devices.push_back(entry);
+  }
+  return devices;
+}
+
 json llama_json() {
   json devices = json::array();
   for (size_t i = 0; i < ggml_backend_dev_count(); ++i) {
@@ -104,6 +143,31 @@ void print_kernels(const json& kernels) {
   std::printf("%s\n", table.text().c_str());
 }
 
+/// "16 heads × 512 rows × 4096 keys × 256, in steps of 16, 64, 16; 64 graphs"
+std::string shapes_text(const json& c) {
+  const auto count = [&](const char* key) { return format_count(c[key].get<int64_t>()); };
+  return count("max_heads") + " heads × " + count("max_rows") + " rows × " + count("max_keys") +
+         " keys × " + count("max_dim") + ", in steps of " + count("row_multiple") + ", " +
+         count("key_multiple") + ", " + count("dim_multiple") + "; " + count("max_graphs") +
+         " graphs";
+}
+
+void print_pilot_devices(const json& devices) {
+  Table table;
+  table.add_row({"devices for the pilot", ""});
+  for (const json& device : devices) {
+    const std::string name = "  " + device["name"].get<std::string>();
+    if (!device["available"]) {
+      table.add_row({name, "not available: " + device["reason"].get<std::string>()});
+      continue;
+    }
+    table.add_row({name, device["description"].get<std::string>()});
+    table.add_row({"", "at most " + shapes_text(device["capabilities"])});
+    table.add_row({"", "self-test: " + device["self_test"].get<std::string>()});
+  }
+  std::printf("%s\n", table.text().c_str());
+}
+
 void print_software(const json& plugin, const json& llama) {
   Table table;
   if (plugin["loads"]) {
@@ -129,6 +193,7 @@ int devices(bool as_json) {
   json all;
   all["processor"] = processor_json();
   all["kernels"] = kernels_json();
+  all["pilot_devices"] = pilot_devices_json();
   all["plugin"] = plugin_json(runtime);
   all["llama"] = llama_json();
   if (as_json) {
@@ -136,6 +201,7 @@ int devices(bool as_json) {
   } else {
     print_processor(all["processor"]);
     print_kernels(all["kernels"]);
+    print_pilot_devices(all["pilot_devices"]);
     print_software(all["plugin"], all["llama"]);
   }
   return all["plugin"]["loads"] ? kExitOk : kExitFailure;

@@ -27,10 +27,10 @@ constexpr DeviceEntry kDevices[] = {
 /// One dimension of a shape.
 Status check_size(const std::string& device, const char* what, int32_t size, int32_t multiple,
                   int32_t maximum) {
+  if (size >= 1 && size <= maximum && size % multiple == 0) return {};
   const std::string start = device + " takes no graph of " + std::to_string(size) + " " + what;
   if (size < 1) return Status::invalid_argument(start);
   if (size > maximum) return Status::unsupported(start + ": at most " + std::to_string(maximum));
-  if (size % multiple == 0) return {};
   return Status::unsupported(start + ": only multiples of " + std::to_string(multiple));
 }
 

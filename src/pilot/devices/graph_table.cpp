@@ -12,18 +12,17 @@ Status unknown_graph(GraphId id) {
 
 Status check_operand(const char* name, size_t head, int64_t offset, int64_t bytes,
                      int64_t memory_bytes) {
+  const bool inside = offset >= 0 && offset <= memory_bytes && bytes <= memory_bytes - offset;
+  if (inside && offset % kDeviceAlignment == 0) return {};
   const std::string what = std::string(name) + " of head " + std::to_string(head) + " at offset " +
                            std::to_string(offset);
-  if (offset < 0 || offset > memory_bytes || bytes > memory_bytes - offset) {
+  if (!inside) {
     return Status::invalid_argument(what + ", " + std::to_string(bytes) +
                                     " bytes, is outside the device's memory of " +
                                     std::to_string(memory_bytes) + " bytes");
   }
-  if (offset % kDeviceAlignment != 0) {
-    return Status::invalid_argument(what + " is not aligned to " +
-                                    std::to_string(kDeviceAlignment) + " bytes");
-  }
-  return {};
+  return Status::invalid_argument(what + " is not aligned to " + std::to_string(kDeviceAlignment) +
+                                  " bytes");
 }
 
 }  // namespace
