@@ -252,8 +252,12 @@ Problem large_problem() {
 }
 
 EngineOptions options_of(const Granularity& g) {
-  EngineOptions options = {
-      .keep = 0.1, .keep_floor = 0, .rows_per_list = g.rows, .share_heads = g.share};
+  EngineOptions options = {.keep = 0.1,
+                           .keep_floor = 0,
+                           .sink = 2,
+                           .recent = 8,
+                           .rows_per_list = g.rows,
+                           .share_heads = g.share};
   options.device = npu_sim();
   return options;
 }
