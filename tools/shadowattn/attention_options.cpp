@@ -72,6 +72,10 @@ void AttentionOptions::add_shared_to(CLI::App& app) {
   add(app, "--isa", "isa", "instruction set to use: see `shadowattn devices`");
 }
 
+void AttentionOptions::add_device_to(CLI::App& app) {
+  add(app, "--device", "device", "what computes the estimate: cpu, npu-sim, hexagon [cpu]");
+}
+
 void AttentionOptions::add_config_to(CLI::App& app, std::vector<std::string> reserved) {
   const auto keep_items = [this](const std::string& items) { text_ += items + ","; };
   app.add_option_function<std::string>("--config", keep_items,

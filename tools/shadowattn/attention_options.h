@@ -16,6 +16,8 @@ class AttentionOptions {
   void add_to(CLI::App& app);
   /// As add_to, without --keep and --min-rows, which the subcommand sets itself.
   void add_shared_to(CLI::App& app);
+  /// Adds --device.
+  void add_device_to(CLI::App& app);
   /// Adds --mode.
   void add_mode_to(CLI::App& app);
   /// Adds --config: any keys of the plug-in but `reserved`, which the subcommand sets itself.

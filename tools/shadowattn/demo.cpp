@@ -94,6 +94,7 @@ Action add_demo(CLI::App& app) {
   add_threads_option(app, options->threads);
   app.add_flag("--json", options->json, "print the result as JSON");
   options->attention.add_to(app);
+  options->attention.add_config_to(app, {"mode", "min_rows", "report"});
   return [options] { return demo(*options); };
 }
 
