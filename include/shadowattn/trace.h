@@ -10,7 +10,7 @@
 namespace shadowattn {
 
 enum class TraceStage {
-  kPrepare,  ///< quantising keys and queries, choosing buckets and the order
+  kPrepare,  ///< reading the mask, quantising keys and queries
   kDevice,   ///< the device estimates; lane kTraceDeviceLane
   kWait,     ///< a CPU thread waits for the device
   kPilot,    ///< the CPU estimates
@@ -56,10 +56,12 @@ class Trace {
   std::vector<TraceEvent> events_;
 };
 
-/// Adds `event` with the time from its construction to its end. `trace` may be null.
+/// Adds `event` with the time from its construction to its end, for `lanes` lanes from the event's
+/// on: what all threads do together. `trace` may be null.
 class TraceSpan {
  public:
-  TraceSpan(Trace* trace, const TraceEvent& event) : trace_(trace), event_(event) {
+  TraceSpan(Trace* trace, const TraceEvent& event, int lanes = 1)
+      : trace_(trace), event_(event), lanes_(lanes) {
     if (trace_ != nullptr) event_.start_ns = now_ns();
   }
   TraceSpan(const TraceSpan&) = delete;
@@ -67,7 +69,7 @@ class TraceSpan {
   ~TraceSpan() {
     if (trace_ == nullptr) return;
     event_.end_ns = now_ns();
-    trace_->add(event_);
+    for (int lane = 0; lane < lanes_; ++lane, ++event_.lane) trace_->add(event_);
   }
 
  private:
@@ -79,6 +81,7 @@ class TraceSpan {
 
   Trace* trace_;
   TraceEvent event_;
+  int lanes_;
 };
 
 }  // namespace shadowattn

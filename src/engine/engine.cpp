@@ -263,9 +263,11 @@ void Engine::Impl::run_cpu(const CallContext& shared, int64_t kv_head,
   CallContext context = shared;
   if (estimate) {
     const auto started = std::chrono::steady_clock::now();
-    const TraceSpan span(context.trace, {.stage = TraceStage::kPrepare,
-                                         .kv_head = static_cast<int32_t>(kv_head),
-                                         .rows = shared.call.query.rows});
+    const TraceSpan span(context.trace,
+                         {.stage = TraceStage::kPrepare,
+                          .kv_head = static_cast<int32_t>(kv_head),
+                          .rows = shared.call.query.rows},
+                         executor_->threads());
     context.keys_finite =
         keys_.build(shared.call, kv_head, shared.visibility.begin(), shared.visibility.end(),
                     kernels_.quantize, kernels_.pilot_dot, *executor_);
@@ -317,7 +319,11 @@ void Engine::Impl::sum_up(const AttentionCall& call, const Visibility& visibilit
 void Engine::Impl::attend(const AttentionCall& call, CallReport* report) {
   const auto started = std::chrono::steady_clock::now();
   const int64_t group_heads = call.query.heads / call.key.heads;
-  const Visibility visibility(call, *executor_);
+  const Visibility visibility = [&] {
+    const TraceSpan span(trace_, {.stage = TraceStage::kPrepare, .rows = call.query.rows},
+                         executor_->threads());
+    return Visibility(call, *executor_);
+  }();
   const bool gated = options_.gate && may_be_sparse(options_, visibility);
   const CallPlan plan = plan_call(options_, visibility, group_heads,
                                   kernels_.attend16 != nullptr ? kWideTileTarget : kTileTarget,

@@ -33,3 +33,8 @@ rm -f out err
 interrupt "$shadowattn" record -m "$model" -f document.txt -o recording.gguf -t 1 --rows 16
 expect_err '^shadowattn: interrupted$'
 [[ $(ls -A) == $'document.txt\nerr\nout' ]] || fail "left behind: $(ls -A)"
+
+rm -f out err
+interrupt "$shadowattn" trace -m "$model" -f document.txt -o trace.json --svg timeline.svg -t 1 -b 16
+expect_err '^shadowattn: interrupted$'
+[[ $(ls -A) == $'document.txt\nerr\nout' ]] || fail "left behind: $(ls -A)"

@@ -10,7 +10,6 @@
 namespace shadowattn::tool {
 namespace {
 
-constexpr int kMaxThreads = 1024;
 constexpr char kGroup[] = "Attention";
 
 // Of "key=value,…" items.
@@ -54,6 +53,8 @@ void AttentionOptions::add_mode_to(CLI::App& app) {
 void AttentionOptions::add_to(CLI::App& app) {
   add(app, "--keep", "keep", "share of the visible tokens to attend to, in (0, 1] [0.2]");
   add_shared_to(app);
+  add(app, "--pipeline", "pipeline",
+      "the device estimates ahead: off, fifo (in order), planned (best order) [planned]");
   add(app, "--min-rows", "min_rows",
       "leave calls with fewer rows to llama.cpp; 0: the plug-in decides [0]");
 }
@@ -69,11 +70,8 @@ void AttentionOptions::add_shared_to(CLI::App& app) {
       "exact attention in 16 bits where the processor is fast at it, or not: fast, f32 [fast]");
   add(app, "--gate", "gate",
       "dense attention where it is predicted to be faster: auto, off [auto]");
-  add(app, "--isa", "isa", "instruction set to use: see `shadowattn devices`");
-}
-
-void AttentionOptions::add_device_to(CLI::App& app) {
   add(app, "--device", "device", "what computes the estimate: cpu, npu-sim, hexagon [cpu]");
+  add(app, "--isa", "isa", "instruction set to use: see `shadowattn devices`");
 }
 
 void AttentionOptions::add_config_to(CLI::App& app, std::vector<std::string> reserved) {
@@ -93,6 +91,14 @@ Config AttentionOptions::config() const {
   return std::move(config).value();
 }
 
+void check_device(const Config& config) {
+  const DeviceOptions& device = config.engine.device;
+  if (!config.enabled || config.engine.mode == Mode::kDense || device.name == "cpu") return;
+  const auto opened = open_device(device);
+  if (opened.ok()) return;
+  throw Failure("the device " + device.name + " cannot be used: " + opened.status().message());
+}
+
 std::string mode_name(const Config& config) {
   if (!config.enabled) return "off";
   return config.engine.mode == Mode::kDense ? "dense" : "shadow";
@@ -102,7 +108,7 @@ int default_threads() { return std::max(1, static_cast<int>(std::thread::hardwar
 
 void add_threads_option(CLI::App& app, int& threads) {
   app.add_option("-t,--threads", threads, "threads [one per core]")
-      ->check(CLI::Range(1, kMaxThreads).description(""))
+      ->check(CLI::Range(1, kMostThreads).description(""))
       ->type_name("N");
 }
 

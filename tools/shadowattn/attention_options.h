@@ -1,4 +1,4 @@
-// The options of `run`, `demo` and `bench` that become the plug-in's configuration.
+// The options of `run`, `demo`, `bench` and `trace` that become the plug-in's configuration.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -12,12 +12,13 @@ namespace shadowattn::tool {
 /// Collects "key=value" items while the command line is parsed.
 class AttentionOptions {
  public:
+  /// `defaults`: items that differ from the plug-in's own defaults, each with a comma behind it.
+  explicit AttentionOptions(std::string defaults = "") : text_(std::move(defaults)) {}
+
   /// Adds --keep, --sink, … to `app`; this object must outlive the parsing.
   void add_to(CLI::App& app);
-  /// As add_to, without --keep and --min-rows, which the subcommand sets itself.
+  /// As add_to, without --keep, --pipeline and --min-rows, which the subcommand sets itself.
   void add_shared_to(CLI::App& app);
-  /// Adds --device.
-  void add_device_to(CLI::App& app);
   /// Adds --mode.
   void add_mode_to(CLI::App& app);
   /// Adds --config: any keys of the plug-in but `reserved`, which the subcommand sets itself.
@@ -35,11 +36,17 @@ class AttentionOptions {
 /// What is wrong with the value of a key of the plug-in's configuration; "" when nothing is.
 std::string config_problem(const std::string& key, const std::string& value);
 
+/// Throws Failure when the config names a device that cannot be started here: the plug-in itself
+/// would go on without it.
+void check_device(const Config& config);
+
 /// "shadow", "dense" or "off".
 std::string mode_name(const Config& config);
 
 /// Threads when none are asked for: one per core.
 int default_threads();
+
+inline constexpr int kMostThreads = 1024;
 
 /// Adds -t.
 void add_threads_option(CLI::App& app, int& threads);

@@ -192,6 +192,7 @@ int bench(const BenchOptions& options) {
   const BenchSetup setup = make_setup(options);
   const std::string path = options.model.empty() ? reference_model_path().string() : options.model;
   if (!options.depth_curve.empty()) check_writable(options.depth_curve);
+  check_device(setup.config);
   check_model_file(path);
   const InterruptGuard guard;
   LlamaRuntime runtime;
@@ -290,7 +291,6 @@ Action add_bench(CLI::App& app) {
   add_choice(app, "--cache-type-v", options->type_v, {"f16", "q8_0"},
              "-ctv: type of the values in the cache: f16, q8_0 [f16]");
   options->attention.add_shared_to(app);
-  options->attention.add_device_to(app);
   options->attention.add_config_to(
       app, {"mode", "keep", "min_rows", "threads", "report", "trace", "pipeline", "fuse_heads"});
   options->setup.threads = 0;

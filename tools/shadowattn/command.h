@@ -15,5 +15,6 @@ Action add_demo(CLI::App& app);
 Action add_bench(CLI::App& app);
 Action add_devices(CLI::App& app);
 Action add_record(CLI::App& app);
+Action add_trace(CLI::App& app);
 
 }  // namespace shadowattn::tool

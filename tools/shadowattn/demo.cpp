@@ -55,6 +55,7 @@ void check_it_ran(const DemoResult& result) {
 int demo(const DemoOptions& options) {
   const bool reference = options.model.empty();
   const std::string path = reference ? reference_model_path().string() : options.model;
+  check_device(options.attention.config());
   check_model_file(path);
   const InterruptGuard guard;
   LlamaRuntime runtime;

@@ -4,10 +4,16 @@
 #include <array>
 #include <cmath>
 
+#include "svg.h"
 #include "text.h"
 
 namespace shadowattn::tool {
 namespace {
+
+using svg::kLetter;
+using svg::line_between;
+using svg::px;
+using svg::text_at;
 
 // All in pixels.
 constexpr double kPanelWidth = 460;
@@ -18,46 +24,12 @@ constexpr double kLegendTop = 56;
 constexpr double kLegendLine = 20;
 constexpr double kBottom = 56;
 constexpr double kMarkGap = 34;  // between numbers under the axis
-constexpr double kLetter = 7.2;  // mean width
 constexpr int kMostMarks = 6;
 
 // Okabe and Ito's colours, which colour-blind people can tell apart.
 constexpr std::array<const char*, 7> kColours = {"#000000", "#0072B2", "#D55E00", "#009E73",
                                                  "#CC79A7", "#E69F00", "#56B4E9"};
 constexpr std::array<const char*, 3> kDashes = {"none", "7 4", "2 3"};
-
-std::string escaped(const std::string& text) {
-  std::string result;
-  for (const char c : repair_utf8(one_line(text)).text) {
-    switch (c) {
-      case '&':
-        result += "&amp;";
-        break;
-      case '<':
-        result += "&lt;";
-        break;
-      case '>':
-        result += "&gt;";
-        break;
-      default:
-        result += static_cast<unsigned char>(c) < 0x20 ? '?' : c;
-    }
-  }
-  return result;
-}
-
-std::string px(double value) { return format_fixed(value, 1); }
-
-std::string text_at(double x, double y, const std::string& anchor, const std::string& text,
-                    const std::string& more = "") {
-  return "<text x=\"" + px(x) + "\" y=\"" + px(y) + "\" text-anchor=\"" + anchor + "\"" + more +
-         ">" + escaped(text) + "</text>\n";
-}
-
-std::string line_between(double x1, double y1, double x2, double y2, const std::string& style) {
-  return "<line x1=\"" + px(x1) + "\" y1=\"" + px(y1) + "\" x2=\"" + px(x2) + "\" y2=\"" + px(y2) +
-         "\" " + style + "/>\n";
-}
 
 // The n-th look: colour first, then dashes.
 std::string stroke(size_t n) {
@@ -205,18 +177,12 @@ std::string depth_curve_svg(const std::string& title, const std::vector<CurvePan
   const Legend key = legend(labels, width);
   const double top = key.bottom + 52;
   const double height = top + kPlotHeight + kBottom;
-  std::string svg = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
-  svg += "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" + px(width) + "\" height=\"" +
-         px(height) + "\" viewBox=\"0 0 " + px(width) + " " + px(height) +
-         "\" font-family=\"sans-serif\" font-size=\"12\" fill=\"#222222\">\n";
-  svg += "<title>" + escaped(title) + "</title>\n";
-  svg += "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n";
-  svg += text_at(kLeft, 28, "start", title, " font-size=\"15\"");
-  svg += key.svg;
+  std::string body = text_at(kLeft, 28, "start", title, " font-size=\"15\"") + key.svg;
   for (size_t i = 0; i < panels.size(); ++i) {
-    svg += PanelPicture(panels[i], kPanelWidth * static_cast<double>(i) + kLeft, top, labels).svg();
+    body +=
+        PanelPicture(panels[i], kPanelWidth * static_cast<double>(i) + kLeft, top, labels).svg();
   }
-  return svg + "</svg>\n";
+  return svg::document(width, height, title, body);
 }
 
 }  // namespace shadowattn::tool

@@ -56,6 +56,13 @@ constexpr Subcommand kSubcommands[] = {
      "  shadowattn record -m model.gguf -f book.txt -o book.gguf\n"
      "  shadowattn record -m model.gguf -f book.txt -o book.gguf --layers 0,11,23 -c 8192\n",
      add_record},
+    {"trace", "Record when the device and the CPU did what, and how idle they were",
+     "Examples:\n"
+     "  shadowattn trace\n"
+     "  shadowattn trace -o trace.json --svg timeline.svg\n"
+     "  shadowattn trace -m model.gguf -f book.txt -c 4096 -t 3 -o trace.json -v\n"
+     "  shadowattn trace --device cpu --json > times.json\n",
+     add_trace},
 };
 
 constexpr char kMainExamples[] =

@@ -48,6 +48,7 @@ PluginControl::PluginControl(LlamaRuntime& runtime) {
   configure_ = find<plugin::ConfigureFn>(plugin::kConfigureName);
   report_ = find<plugin::ReportFn>(plugin::kReportName);
   reset_ = find<plugin::ReportResetFn>(plugin::kReportResetName);
+  take_trace_ = find<plugin::TraceTakeFn>(plugin::kTraceTakeName);
 }
 
 template <typename Function>
@@ -74,6 +75,12 @@ void PluginControl::configure(const Config& config) const {
   std::array<char, 512> error{};
   if (configure_(to_string(config).c_str(), error.data(), error.size()) == 0) return;
   throw Failure(error.data());
+}
+
+std::string PluginControl::take_trace() const {
+  const std::unique_ptr<char, decltype(&std::free)> text(take_trace_(), &std::free);
+  if (!text) throw Failure("out of memory while making the timeline");
+  return text.get();
 }
 
 nlohmann::json PluginControl::report() const {

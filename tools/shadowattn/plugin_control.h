@@ -32,6 +32,9 @@ class PluginControl {
   nlohmann::json report() const;
   void reset_report() const { reset_(); }
 
+  /// The timeline since the last call, when the config has trace=FILE; format in docs/plugin.md.
+  std::string take_trace() const;
+
  private:
   template <typename Function>
   Function find(const char* name) const;
@@ -41,6 +44,7 @@ class PluginControl {
   plugin::ConfigureFn configure_ = nullptr;
   plugin::ReportFn report_ = nullptr;
   plugin::ReportResetFn reset_ = nullptr;
+  plugin::TraceTakeFn take_trace_ = nullptr;
 };
 
 }  // namespace shadowattn::tool

@@ -187,6 +187,7 @@ void finish(const RunOptions& options, const RunFigures& figures, const nlohmann
 
 int run(const RunOptions& options) {
   const Config config = options.attention.config();
+  check_device(config);
   if (!options.report_path.empty()) check_writable(options.report_path);
   check_model_file(options.model);
   const Document document = load_document(options.document);
@@ -252,6 +253,7 @@ Action add_run(CLI::App& app) {
   app.add_flag("--json", options->json, "print answer and report as JSON instead of the text");
   options->attention.add_mode_to(app);
   options->attention.add_to(app);
+  options->attention.add_config_to(app, {"report"});
   return [options] { return run(*options); };
 }
 
