@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "failure.h"
-#include "kernels/half.h"
+#include "tensor_element.h"
 
 namespace shadowattn::bench {
 namespace {
@@ -13,17 +13,6 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr int64_t kTileRows = 8;    // query rows computed together
 constexpr int64_t kKeyBlock = 256;  // a block of keys in double stays in the second-level cache
-
-double element(const TensorView& view, int64_t head, int64_t row, int64_t index) {
-  const void* data = view.row(head, row);
-  if (view.type == ElementType::kF32) return static_cast<const float*>(data)[index];
-  if (view.type == ElementType::kQ8_0) {
-    const char* block = static_cast<const char*>(data) + index / kQ8BlockElements * kQ8BlockBytes;
-    const double scale = half_to_float(*reinterpret_cast<const uint16_t*>(block));
-    return scale * static_cast<int8_t>(block[sizeof(uint16_t) + index % kQ8BlockElements]);
-  }
-  return half_to_float(static_cast<const uint16_t*>(data)[index]);
-}
 
 // Keys [dim][n] and values [n][dim] of one KV head, so that inner loops run over adjacent elements.
 struct KvHead {

@@ -33,6 +33,22 @@ plugin=$(dirname "$shadowattn")/../lib/libggml-shadowattn.so
 run_case 0 env GGML_BACKEND_PATH="$plugin" "$shadowattn" bench -p 64 -n 2 -d 0 -r 1 -o json
 "$check_bench" json out 2 llama dense shadow0.2 || fail "the JSON with the plug-in loaded"
 
+# A device: its own columns beside the CPU's, on a core that the rest does not use.
+usable=$(nproc)
+run_case 0 "$shadowattn" bench --device npu-sim --pipeline fifo,planned --fuse 1,0 --gate off \
+  -p 64 -n 0 -d 2048 -r 2 -fa 1 -o json
+"$check_bench" json out 1 llama dense shadow0.2 shadow0.2:fifo:1 shadow0.2:fifo:0 \
+  shadow0.2:planned:1 shadow0.2:planned:0 || fail "the JSON of a device"
+if ((usable > 1)); then
+  run_case 0 "$shadowattn" bench --device npu-sim --pipeline off --gate off --cpus 1 \
+    -p 64 -n 0 -d 2048 -r 1 -fa 1
+  expect_out '^\| attn .*\| attention ms .*\| device idle \| CPU waits \|$'
+  expect_out '^\| shadow 0.2, npu-sim off, fuse all +\| +pp64 @ d2048 \|.* % \| .* % \|$'
+  expect_out '; 1 threads on 1 cores, npu-sim on core [0-9]+$'
+fi
+run_case 0 "$shadowattn" bench --cpus 1 -p 64 -n 0 -d 0 -r 1 -fa 1 --attn dense -o json
+grep -q '"n_threads": 1,' out || fail "--cpus 1 does not mean one thread"
+
 # Longer than what the model was trained for: measured, with a warning.
 run_case 0 "$shadowattn" bench -p 8 -n 0 -d 16380 -r 1 --fa 1 --attn dense
 expect_err '^shadowattn: warning: the model was trained for 16384 tokens'
@@ -61,6 +77,14 @@ refused 2 'unknown key "colour"' --config colour=red
 refused 2 'mode is set by this subcommand' --config rows=4,mode=off
 refused 1 'cannot write missing/d.svg' --depth-curve missing/d.svg
 refused 1 'No such file' -m missing.gguf
+refused 2 'off, fifo or planned' --device npu-sim --pipeline off,best
+refused 2 'cpu, npu-sim or hexagon' --device gpu
+refused 2 'pipeline is set by this subcommand' --config pipeline=off
+refused 2 'cpus' --cpus 0
+refused 1 'cannot be had' --cpus $((usable + 1))
+refused 1 'no core is left' --device npu-sim --cpus "$usable"
+first=$(taskset -cp $$ | sed 's/.*: \([0-9]*\).*/\1/')
+refused 1 "core $first cannot play" --device npu-sim --cpus 1 --config device_cpu="$first"
 # A model whose attention the plug-in cannot take has nothing to compare.
 "$edit_model" "$model" odd.gguf qwen2.attention.head_count=16 qwen2.attention.head_count_kv=8 \
   || fail "edit_model"

@@ -71,7 +71,8 @@ void check_ours(const json& row, bool dense) {
     require(share == 1 && number(stages, "pilot_ms") == 0, "dense was not dense");
     require(!row.at("dense_reasons").empty(), "dense has no reason");
   } else if (row.at("dense_reasons").empty()) {
-    require(share < 1 && number(stages, "pilot_ms") > 0, "shadow was not sparse");
+    const bool estimated = number(stages, "pilot_ms") > 0 || !row.at("device").is_null();
+    require(share < 1 && estimated, "shadow was not sparse");
   }
 }
 
@@ -101,18 +102,40 @@ void check_row(const json& row) {
   }
 }
 
-std::string label(const json& row) {
-  const std::string attn = row.at("attn");
-  return attn == "shadow" ? attn + row.at("keep").dump() : attn;
+// A device's work shows in its own figures, and nowhere else.
+void check_device(const json& row) {
+  const json& times = row.at("device_times");
+  if (row.at("device").is_null()) {
+    require(row.at("pipeline").is_null() && times.at("launches").is_null(), "a device by chance");
+    return;
+  }
+  require_text(row, {"device", "pipeline"});
+  require(number(row, "fuse_heads") >= 0, "fuse_heads");
+  require_positive(times, {"launches", "busy_ms", "span_ms", "simulation_cpu_ms"});
+  require_positive(row, {"simulation_cpu_s_per_1k"});
+  require(number(times, "wait_ms") >= 0, "wait_ms is negative");
+  for (const char* key : {"device_idle_share", "cpu_idle_share"}) {
+    require(number(row, key) >= 0 && number(row, key) <= 1, std::string(key) + " is no share");
+  }
+  require(row.at("device_notes").empty(), "the device was not used throughout");
 }
 
-// labels: "llama dense shadow0.2"
+std::string label(const json& row) {
+  const std::string attn = row.at("attn");
+  if (attn != "shadow") return attn;
+  const std::string name = attn + row.at("keep").dump();
+  if (row.at("device").is_null()) return name;
+  return name + ":" + row.at("pipeline").get<std::string>() + ":" + row.at("fuse_heads").dump();
+}
+
+// labels: "llama dense shadow0.2 shadow0.2:planned:0"
 void check_json(const std::string& path, size_t tests, const std::vector<std::string>& labels) {
   const json rows = json::parse(read(path));
   require(rows.is_array(), "not an array");
   require(rows.size() == tests * labels.size(), std::to_string(rows.size()) + " rows");
   for (size_t i = 0; i < rows.size(); ++i) {
     check_row(rows[i]);
+    check_device(rows[i]);
     require(label(rows[i]) == labels[i % labels.size()], "row " + label(rows[i]));
     const json& first = rows[i - i % labels.size()];
     for (const char* key : {"n_prompt", "n_gen", "n_depth"}) {

@@ -39,11 +39,26 @@ std::vector<BenchRow> some_rows() {
   return bench_rows({.generation = false, .tokens = 512, .depth = 4096}, {llama, shadow});
 }
 
-std::string printed(const std::string& format, const std::vector<BenchRow>& rows) {
+std::vector<BenchRow> device_rows() {
+  std::vector<BenchRow> rows = some_rows();
+  BenchRow& row = rows[1];
+  row.device = DeviceUse{.name = "npu-sim", .pipeline = "planned", .fuse_heads = 0};
+  row.device_times = DeviceTimes{
+      .launches = 6, .busy_ms = 2, .wait_ms = 1, .span_ms = 4, .simulation_cpu_ms = 3.5};
+  row.device_idle_share = 0.5;
+  row.cpu_idle_share = 0.125;
+  row.simulation_cpu_s_per_1k = 0.0625;
+  row.attention_cpu_s_per_1k = 0.25;
+  row.device_notes = {{"lost", 2}};
+  return rows;
+}
+
+std::string printed(const std::string& format, const std::vector<BenchRow>& rows,
+                    const BenchEnvironment& environment = kEnvironment) {
   char* text = nullptr;
   size_t size = 0;
   std::FILE* file = open_memstream(&text, &size);
-  const auto printer = make_bench_printer(format, kEnvironment, file);
+  const auto printer = make_bench_printer(format, environment, file);
   for (const BenchRow& row : rows) printer->add(row);
   printer->finish();
   std::fclose(file);
@@ -87,6 +102,54 @@ TEST(BenchReport, MarkdownHasLlamaBenchsForm) {
   EXPECT_NE(text.find("|   2.01 MiB |     1.50 B | CPU  "), std::string::npos);
   EXPECT_NE(text.find("\n\nbuild: shadowattn 1.2, llama.cpp v3 (abc), Processor, 8 cores\n"),
             std::string::npos);
+}
+
+TEST(BenchReport, MarkdownOfADeviceHasWhatItDid) {
+  BenchEnvironment environment = kEnvironment;
+  environment.device = "npu-sim";
+  environment.cpus = 2;
+  environment.device_cpu = 5;
+  const std::string text = printed("md", device_rows(), environment);
+  std::istringstream lines(text);
+  std::string line;
+  std::getline(lines, line);
+  const auto bars = std::count(line.begin(), line.end(), '|');
+  EXPECT_EQ(bars, 11);
+  for (int i = 0; i < 3; ++i) {
+    std::getline(lines, line);
+    EXPECT_EQ(std::count(line.begin(), line.end(), '|'), bars) << line;
+  }
+  EXPECT_EQ(line.find("| shadow 0.25, npu-sim planned, fuse all "), 0U) << line;
+  EXPECT_NE(line.find("|          4.0 |              0.250 |"), std::string::npos) << line;
+  EXPECT_NE(line.find("|       0.062 |      50.0 % |    12.5 % |"), std::string::npos) << line;
+  EXPECT_NE(text.find("qwen2 1B Q4_0, 2.01 MiB, 1.50 B; 2 threads on 2 cores, npu-sim on core 5\n"),
+            std::string::npos)
+      << text;
+}
+
+TEST(BenchReport, JsonAndCsvNameTheDevice) {
+  const auto rows = nlohmann::json::parse(printed("json", device_rows()));
+  EXPECT_TRUE(rows[0]["device"].is_null());
+  EXPECT_TRUE(rows[0]["device_times"]["busy_ms"].is_null());
+  EXPECT_EQ(rows[1]["device"], "npu-sim");
+  EXPECT_EQ(rows[1]["pipeline"], "planned");
+  EXPECT_EQ(rows[1]["fuse_heads"], 0);
+  EXPECT_EQ(rows[1]["device_times"]["simulation_cpu_ms"], 3.5);
+  EXPECT_EQ(rows[1]["device_idle_share"], 0.5);
+  EXPECT_EQ(rows[1]["cpu_idle_share"], 0.125);
+  EXPECT_EQ(rows[1]["attention_cpu_s_per_1k"], 0.25);
+  EXPECT_EQ(rows[1]["simulation_cpu_s_per_1k"], 0.0625);
+  EXPECT_EQ(rows[1]["device_notes"]["lost"], 2);
+  std::istringstream lines(printed("csv", device_rows()));
+  std::string head;
+  std::string llama;
+  std::string shadow;
+  std::getline(lines, head);
+  std::getline(lines, llama);
+  std::getline(lines, shadow);
+  EXPECT_EQ(csv_cells(llama).size(), csv_cells(head).size());
+  EXPECT_EQ(csv_cells(shadow).size(), csv_cells(head).size());
+  EXPECT_NE(head.find(",busy_ms,"), std::string::npos);
 }
 
 TEST(BenchReport, JsonIsAnArrayAlsoWithoutRows) {

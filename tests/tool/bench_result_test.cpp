@@ -94,5 +94,59 @@ TEST(BenchRows, AttentionFiguresAreMeansAndSums) {
   EXPECT_EQ(row.peak_memory_bytes, 7);
 }
 
+TEST(BenchRows, ADeviceIsLabelledAndItsIdleSharesAreOfTheSpan) {
+  BenchSeries device = series(Attention::kShadow, true, {10, 10});
+  device.keep = 0.2;
+  device.threads = 2;
+  device.device = DeviceUse{.name = "npu-sim", .pipeline = "fifo", .fuse_heads = 1};
+  for (BenchRun& run : device.runs) {
+    run.device = {.launches = 4, .busy_ms = 3, .wait_ms = 6, .span_ms = 12, .simulation_cpu_ms = 5};
+    run.device_notes = {{"lost", 2}};
+  }
+  const std::vector<BenchRow> rows =
+      bench_rows(kPrompt, {series(Attention::kLlama, true, {10, 10}), device});
+  ASSERT_EQ(rows.size(), 2U);
+  EXPECT_FALSE(rows[0].device_times.has_value());
+  EXPECT_FALSE(rows[0].device_idle_share.has_value());
+  const BenchRow& row = rows[1];
+  EXPECT_EQ(row.label(), "shadow 0.2, npu-sim fifo, fuse 1");
+  EXPECT_DOUBLE_EQ(row.device_idle_share.value(), 0.75);
+  EXPECT_DOUBLE_EQ(row.cpu_idle_share.value(), 0.25) << "6 ms of two threads' 12 ms";
+  EXPECT_DOUBLE_EQ(row.device_times.value().launches, 4);
+  EXPECT_NEAR(row.simulation_cpu_s_per_1k.value(), 0.05, 1e-12);  // 5 ms for 100 tokens
+  EXPECT_EQ(row.device_notes, (std::map<std::string, int64_t>{{"lost", 4}}));
+  EXPECT_EQ((DeviceUse{.name = "x", .pipeline = "off", .fuse_heads = 0}.label()),
+            "x off, fuse all");
+}
+
+TEST(BenchRows, ADeviceWithoutWorkHasNoIdleShare) {
+  BenchSeries device = series(Attention::kShadow, true, {10});
+  device.device = DeviceUse{.name = "npu-sim", .pipeline = "off", .fuse_heads = 0};
+  const BenchRow row = bench_rows(kPrompt, {series(Attention::kLlama, true, {10}), device}).back();
+  EXPECT_TRUE(row.device_times.has_value());
+  EXPECT_FALSE(row.device_idle_share.has_value());
+  EXPECT_FALSE(row.cpu_idle_share.has_value());
+}
+
+TEST(BenchRows, ProcessorTimeOfAttentionIsWhatIsNotOutside) {
+  BenchSeries dense = series(Attention::kDense, true, {10, 20});  // 20 and 40 ms of processor time
+  dense.runs[0].outside_cpu_seconds = 0.005;
+  dense.runs[1].outside_cpu_seconds = 0.015;
+  const std::vector<BenchRow> rows =
+      bench_rows(kPrompt, {series(Attention::kLlama, true, {50}), dense});
+  EXPECT_NEAR(rows[1].attention_cpu_s_per_1k.value(), 1000 * 0.040 / 200, 1e-12);
+  EXPECT_NEAR(rows[0].attention_cpu_s_per_1k.value(), 1000 * (0.1 - 0.010) / 100, 1e-12)
+      << "less what ours spend outside attention, on the mean";
+  // Nobody knows without columns of ours, and nothing is below zero.
+  EXPECT_FALSE(bench_rows(kPrompt, {series(Attention::kLlama, true, {50})})
+                   .front()
+                   .attention_cpu_s_per_1k.has_value());
+  dense.runs[0].outside_cpu_seconds = dense.runs[1].outside_cpu_seconds = 1;
+  EXPECT_DOUBLE_EQ(bench_rows(kPrompt, {series(Attention::kLlama, true, {50}), dense})
+                       .back()
+                       .attention_cpu_s_per_1k.value(),
+                   0);
+}
+
 }  // namespace
 }  // namespace shadowattn::tool

@@ -53,6 +53,8 @@ void AttentionOptions::add_mode_to(CLI::App& app) {
 void AttentionOptions::add_to(CLI::App& app) {
   add(app, "--keep", "keep", "share of the visible tokens to attend to, in (0, 1] [0.2]");
   add_shared_to(app);
+  add(app, "--pipeline", "pipeline",
+      "the device estimates ahead: off, fifo (in order), planned (best order) [planned]");
   add(app, "--min-rows", "min_rows",
       "leave calls with fewer rows to llama.cpp; 0: the plug-in decides [0]");
 }
@@ -69,8 +71,6 @@ void AttentionOptions::add_shared_to(CLI::App& app) {
   add(app, "--gate", "gate",
       "dense attention where it is predicted to be faster: auto, off [auto]");
   add(app, "--device", "device", "what computes the estimate: cpu, npu-sim, hexagon [cpu]");
-  add(app, "--pipeline", "pipeline",
-      "the device estimates ahead: off, fifo (in order), planned (best order) [planned]");
   add(app, "--isa", "isa", "instruction set to use: see `shadowattn devices`");
 }
 

@@ -17,7 +17,7 @@ class AttentionOptions {
 
   /// Adds --keep, --sink, … to `app`; this object must outlive the parsing.
   void add_to(CLI::App& app);
-  /// As add_to, without --keep and --min-rows, which the subcommand sets itself.
+  /// As add_to, without --keep, --pipeline and --min-rows, which the subcommand sets itself.
   void add_shared_to(CLI::App& app);
   /// Adds --mode.
   void add_mode_to(CLI::App& app);

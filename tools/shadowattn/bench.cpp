@@ -11,6 +11,7 @@
 #include "bench_report.h"
 #include "bench_run.h"
 #include "command.h"
+#include "core_choice.h"
 #include "depth_curve.h"
 #include "failure.h"
 #include "files.h"
@@ -22,6 +23,9 @@ namespace {
 
 constexpr int kMostTokens = 1 << 24;
 constexpr int kMostRepetitions = 1000;
+constexpr int kMostCores = 1024;
+constexpr char kNoDevice[] = "cpu";
+constexpr char kSimulation[] = "npu-sim";
 
 struct BenchOptions {
   std::string model;  // empty: the reference model
@@ -35,6 +39,9 @@ struct BenchOptions {
   std::vector<int> depths = {0, 2048, 4096, 8192};
   std::vector<std::string> columns = {"dense", "shadow"};
   std::vector<double> keeps;
+  std::vector<std::string> pipelines = {"off", "fifo", "planned"};
+  std::vector<int> fuses = {0};
+  int cpus = 0;  // 0: all
   BenchSetup setup;
   AttentionOptions attention;
 };
@@ -64,6 +71,37 @@ void set_flash(const BenchOptions& options, BenchSetup& setup) {
   setup.flash_on = options.flash != "0";
 }
 
+PipelineMode pipeline_mode(const std::string& name) {
+  if (name == "planned") return PipelineMode::kPlanned;
+  return name == "off" ? PipelineMode::kOff : PipelineMode::kFifo;
+}
+
+// Every --pipeline with every --fuse.
+std::vector<DeviceOptions> device_columns(const BenchOptions& options, const Config& config) {
+  std::vector<DeviceOptions> columns;
+  if (config.engine.device.name == kNoDevice) return columns;
+  for (const std::string& pipeline : options.pipelines) {
+    for (const int fuse : options.fuses) {
+      DeviceOptions device = config.engine.device;
+      device.pipeline = pipeline_mode(pipeline);
+      device.fuse_heads = fuse;
+      columns.push_back(std::move(device));
+    }
+  }
+  return columns;
+}
+
+// Before any thread starts, for threads inherit what their parent may use.
+void set_cores(const BenchOptions& options, BenchSetup& setup) {
+  if (setup.threads == 0) setup.threads = options.cpus > 0 ? options.cpus : default_threads();
+  if (options.cpus == 0) return;
+  DeviceOptions& device = setup.config.engine.device;
+  const CoreChoice cores =
+      choose_cores(usable_cores(), options.cpus, device.name == kSimulation, device.device_cpu);
+  device.device_cpu = cores.device;
+  restrict_to_cores(cores.cpu);
+}
+
 BenchSetup make_setup(const BenchOptions& options) {
   BenchSetup setup = options.setup;
   setup.config = options.attention.config();
@@ -86,17 +124,23 @@ BenchSetup make_setup(const BenchOptions& options) {
     setup.keeps = options.keeps;
     if (setup.keeps.empty()) setup.keeps = {setup.config.engine.keep};
   }
+  set_cores(options, setup);
+  if (!setup.keeps.empty()) setup.devices = device_columns(options, setup.config);
   return setup;
 }
 
-BenchEnvironment environment_of(const BenchOptions& options, const LlamaModel& model) {
+BenchEnvironment environment_of(const BenchOptions& options, const BenchSetup& setup,
+                                const LlamaModel& model) {
   ggml_backend_dev_t cpu = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
   return {.model_filename = model.path(),
           .model_type = model.description(),
           .model_size = static_cast<int64_t>(llama_model_size(model.get())),
           .model_params = static_cast<int64_t>(llama_model_n_params(model.get())),
-          .threads = options.setup.threads,
-          .ubatch = options.setup.ubatch,
+          .threads = setup.threads,
+          .cpus = options.cpus,
+          .device = setup.devices.empty() ? "" : setup.config.engine.device.name,
+          .device_cpu = setup.config.engine.device.device_cpu,
+          .ubatch = setup.ubatch,
           .type_k = options.type_k,
           .type_v = options.type_v,
           .cpu = ggml_backend_dev_description(cpu),
@@ -154,7 +198,7 @@ int bench(const BenchOptions& options) {
   LlamaRuntime runtime;
   const std::unique_ptr<LlamaModel> model = load_model(runtime, path);
   warn_beyond_training(setup, *model);
-  const BenchEnvironment environment = environment_of(options, *model);
+  const BenchEnvironment environment = environment_of(options, setup, *model);
   const auto printer = make_bench_printer(options.format, environment, stdout);
   std::vector<BenchRow> all;
   const auto on_test = [&](const BenchTest& test, const std::vector<BenchSeries>& series) {
@@ -204,6 +248,17 @@ void add_columns(CLI::App& app, BenchOptions& options) {
       ->allow_extra_args(false)
       ->check([](const std::string& value) { return config_problem("keep", value); })
       ->type_name("X,X");
+  app.add_option("--pipeline", options.pipelines, "with a device, a column each [off,fifo,planned]")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check([](const std::string& value) { return config_problem("pipeline", value); })
+      ->type_name("X,X");
+  add_list(app, "--fuse", options.fuses,
+           "with a device, KV heads per launch, a column each; 0: all it takes [0]");
+  app.add_option("--cpus", options.cpus,
+                 "use only the first N cores, and play npu-sim on another one [all]")
+      ->check(CLI::Range(1, kMostCores).description(""))
+      ->type_name("N");
   add_choice(app, "--fa", options.flash, {"0", "1", "both"},
              "llama.cpp's flash attention: off, on, or the faster of both [both]");
 }
@@ -220,6 +275,7 @@ Action add_bench(CLI::App& app) {
            "tokens that are in the cache before [0,2048,4096,8192]");
   add_columns(app, *options);
   add_threads_option(app, options->setup.threads);
+  app.get_option("--threads")->description("threads [one per core, or --cpus]");
   app.add_option("-r,--repetitions", options->setup.repetitions, "runs of each test [5]")
       ->check(CLI::Range(1, kMostRepetitions).description(""))
       ->type_name("N");
@@ -235,8 +291,9 @@ Action add_bench(CLI::App& app) {
   add_choice(app, "--cache-type-v", options->type_v, {"f16", "q8_0"},
              "-ctv: type of the values in the cache: f16, q8_0 [f16]");
   options->attention.add_shared_to(app);
-  options->attention.add_config_to(app, {"mode", "keep", "min_rows", "threads", "report"});
-  options->setup.threads = default_threads();
+  options->attention.add_config_to(
+      app, {"mode", "keep", "min_rows", "threads", "report", "trace", "pipeline", "fuse_heads"});
+  options->setup.threads = 0;
   return [options] { return bench(*options); };
 }
 

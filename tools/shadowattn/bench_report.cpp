@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 
 #include "text.h"
 
@@ -28,6 +29,21 @@ Json stages_json(const std::optional<AttentionStages>& stages) {
           {"attend_ms", stages->attend_ms},
           {"attention_ms", stages->attention_ms},
           {"other_ms", stages->other_ms}};
+}
+
+Json device_json(const std::optional<DeviceTimes>& times) {
+  if (!times) {
+    return {{"launches", nullptr},
+            {"busy_ms", nullptr},
+            {"wait_ms", nullptr},
+            {"span_ms", nullptr},
+            {"simulation_cpu_ms", nullptr}};
+  }
+  return {{"launches", times->launches},
+          {"busy_ms", times->busy_ms},
+          {"wait_ms", times->wait_ms},
+          {"span_ms", times->span_ms},
+          {"simulation_cpu_ms", times->simulation_cpu_ms}};
 }
 
 // 2105856 -> "2.01 MiB", as llama-bench writes it.
@@ -60,17 +76,13 @@ class MarkdownPrinter : public BenchPrinter {
   void add(const BenchRow& row) override {
     if (!started_) print_header();
     started_ = true;
-    print({environment_.model_type, size_text(environment_.model_size),
-           params_text(environment_.model_params),
-           row.attention == Attention::kLlama ? "CPU" : "SHADOWATTN",
-           std::to_string(environment_.threads), row.label(), row.test.name(),
-           format_fixed(row.ts.median, 2) + " ± " + format_fixed(row.ts.stddev, 2),
-           format_fixed(row.ratio, 2), format_fixed(row.cpu_s_per_1k, 3), stages_text(row)});
+    print(cells(row));
     std::fflush(out_);
   }
 
   void finish() override {
     if (!started_) return;
+    if (!environment_.device.empty()) print_device();
     std::fprintf(out_, "\nbuild: shadowattn %s, llama.cpp %s (%s), %s\n",
                  environment_.version.c_str(), environment_.llama.c_str(),
                  environment_.llama_commit.c_str(), environment_.cpu.c_str());
@@ -93,11 +105,75 @@ class MarkdownPrinter : public BenchPrinter {
                                                      {"x llama", 7, true},
                                                      {"CPU s/1k", 8, true},
                                                      {"pilot/select/attend/other ms", 28, true}}};
+  // With a device there is more to say of attention, and less room for the model.
+  static constexpr std::array<Field, 10> kDeviceFields = {{{"attn", 36, false},
+                                                           {"test", 15, true},
+                                                           {"t/s", 18, true},
+                                                           {"x llama", 7, true},
+                                                           {"attention ms", 12, true},
+                                                           {"attention CPU s/1k", 18, true},
+                                                           {"CPU s/1k", 8, true},
+                                                           {"played s/1k", 11, true},
+                                                           {"device idle", 11, true},
+                                                           {"CPU waits", 9, true}}};
+
+  std::span<const Field> fields() const {
+    if (environment_.device.empty()) return kFields;
+    return kDeviceFields;
+  }
+
+  std::vector<std::string> cells(const BenchRow& row) const {
+    const std::string rate =
+        format_fixed(row.ts.median, 2) + " ± " + format_fixed(row.ts.stddev, 2);
+    const std::string ratio = format_fixed(row.ratio, 2);
+    const std::string cpu = format_fixed(row.cpu_s_per_1k, 3);
+    if (!environment_.device.empty()) {
+      return {row.label(),
+              row.test.name(),
+              rate,
+              ratio,
+              row.stages ? format_fixed(row.stages->attention_ms, 1) : "-",
+              figure(row.attention_cpu_s_per_1k),
+              cpu,
+              figure(row.simulation_cpu_s_per_1k),
+              percent(row.device_idle_share),
+              percent(row.cpu_idle_share)};
+    }
+    return {environment_.model_type,
+            size_text(environment_.model_size),
+            params_text(environment_.model_params),
+            row.attention == Attention::kLlama ? "CPU" : "SHADOWATTN",
+            std::to_string(environment_.threads),
+            row.label(),
+            row.test.name(),
+            rate,
+            ratio,
+            cpu,
+            stages_text(row)};
+  }
+
+  static std::string figure(std::optional<double> value) {
+    return value ? format_fixed(*value, 3) : "-";
+  }
+  static std::string percent(std::optional<double> share) {
+    return share ? format_percent(*share) : "-";
+  }
+
+  void print_device() const {
+    std::string cores = std::to_string(environment_.threads) + " threads";
+    if (environment_.cpus > 0) cores += " on " + std::to_string(environment_.cpus) + " cores";
+    if (environment_.device_cpu >= 0) {
+      cores += ", " + environment_.device + " on core " + std::to_string(environment_.device_cpu);
+    }
+    std::fprintf(out_, "\n%s, %s, %s; %s\n", environment_.model_type.c_str(),
+                 size_text(environment_.model_size).c_str(),
+                 params_text(environment_.model_params).c_str(), cores.c_str());
+  }
 
   void print_header() {
     std::vector<std::string> titles;
     std::string rule;
-    for (const Field& field : kFields) {
+    for (const Field& field : fields()) {
       titles.emplace_back(field.title);
       rule += "| " + std::string(field.width - (field.right ? 1 : 0), '-') +
               (field.right ? ":" : "") + " ";
@@ -110,8 +186,9 @@ class MarkdownPrinter : public BenchPrinter {
     std::string line;
     for (size_t i = 0; i < cells.size(); ++i) {
       const size_t width = display_width(cells[i]);
-      const std::string padding(kFields[i].width - std::min(width, kFields[i].width), ' ');
-      line += "| " + (kFields[i].right ? padding + cells[i] : cells[i] + padding) + " ";
+      const Field& field = fields()[i];
+      const std::string padding(field.width - std::min(width, field.width), ' ');
+      line += "| " + (field.right ? padding + cells[i] : cells[i] + padding) + " ";
     }
     std::fprintf(out_, "%s|\n", line.c_str());
   }
@@ -170,7 +247,7 @@ class CsvPrinter : public BenchPrinter {
     Json flat = Json::object();
     const Json full = bench_json(environment_, row);
     for (const auto& [key, value] : full.items()) {
-      if (key == "stages") {
+      if (key == "stages" || key == "device_times") {
         for (const auto& [stage, ms] : value.items()) flat[stage] = ms;
       } else {
         flat[key] = value;
@@ -214,6 +291,8 @@ Json bench_json(const BenchEnvironment& environment, const BenchRow& row) {
   json["n_batch"] = environment.ubatch;
   json["n_ubatch"] = environment.ubatch;
   json["n_threads"] = environment.threads;
+  json["cpus"] = environment.cpus;
+  json["device_cpu"] = environment.device_cpu;
   json["type_k"] = environment.type_k;
   json["type_v"] = environment.type_v;
   json["flash_attn"] = row.flash_attention ? 1 : 0;
@@ -229,13 +308,22 @@ Json bench_json(const BenchEnvironment& environment, const BenchRow& row) {
   json["samples_ts"] = row.samples_ts;
   json["attn"] = to_string(row.attention);
   json["keep"] = or_null(row.keep);
+  json["device"] = row.device ? Json(row.device->name) : Json(nullptr);
+  json["pipeline"] = row.device ? Json(row.device->pipeline) : Json(nullptr);
+  json["fuse_heads"] = row.device ? Json(row.device->fuse_heads) : Json(nullptr);
   json["ratio"] = row.ratio;
   json["other_flash_attn_ts"] = or_null(row.other_flash_attention_ts);
   json["cpu_s_per_1k"] = row.cpu_s_per_1k;
+  json["attention_cpu_s_per_1k"] = or_null(row.attention_cpu_s_per_1k);
+  json["simulation_cpu_s_per_1k"] = or_null(row.simulation_cpu_s_per_1k);
   json["median_ts"] = row.ts.median;
   json["min_ts"] = row.ts.min;
   json["max_ts"] = row.ts.max;
   json["stages"] = stages_json(row.stages);
+  json["device_times"] = device_json(row.device_times);
+  json["device_idle_share"] = or_null(row.device_idle_share);
+  json["cpu_idle_share"] = or_null(row.cpu_idle_share);
+  json["device_notes"] = row.device_notes;
   json["kept_share"] = or_null(row.kept_share);
   json["dense_reasons"] = row.dense_reasons;
   json["peak_memory_bytes"] = row.peak_memory_bytes;

@@ -18,6 +18,9 @@ struct BenchEnvironment {
   int64_t model_size = 0;  ///< bytes
   int64_t model_params = 0;
   int threads = 0;
+  int cpus = 0;          ///< cores that the process was restricted to; 0: it was not
+  std::string device{};  ///< that columns use; "": none
+  int device_cpu = -1;   ///< core that plays it; -1: any
   int ubatch = 0;
   std::string type_k;
   std::string type_v;

@@ -38,13 +38,35 @@ struct AttentionStages {
   double other_ms = 0;      ///< of the run, outside attention
 };
 
+/// How a shadow column uses a device.
+struct DeviceUse {
+  std::string name;      ///< "npu-sim"
+  std::string pipeline;  ///< "off", "fifo", "planned"
+  int fuse_heads = 0;    ///< KV heads per launch at most; 0: as many as it takes
+
+  std::string label() const;  ///< "npu-sim planned, fuse all"
+};
+
+/// What a device did in one run, or the mean over runs.
+struct DeviceTimes {
+  double launches = 0;
+  double busy_ms = 0;            ///< the device worked
+  double wait_ms = 0;            ///< CPU threads waited for it, summed
+  double span_ms = 0;            ///< from the first launch to the last attended list, calls summed
+  double simulation_cpu_ms = 0;  ///< spent playing the device
+};
+
 /// One timed run.
 struct BenchRun {
   int64_t wall_ns = 0;
-  double cpu_seconds = 0;
+  double cpu_seconds = 0;  ///< of the process, without those that played a device
+  /// Of these outside attention. None: llama.cpp's own, or several threads.
+  std::optional<double> outside_cpu_seconds;
   int64_t peak_memory_bytes = 0;
   int64_t kv_bytes = 0;  ///< keys and values in the cache at the end of the run
   AttentionStages stages;
+  DeviceTimes device;
+  std::map<std::string, int64_t> device_notes;  ///< why it did not do its part -> calls
   int64_t visible_pairs = 0;
   int64_t kept_pairs = 0;
   std::map<std::string, int64_t> dense_reasons;  ///< -> calls
@@ -54,7 +76,9 @@ struct BenchRun {
 struct BenchSeries {
   Attention attention = Attention::kLlama;
   bool flash_attention = true;
-  double keep = 1;      ///< shadow only
+  double keep = 1;                  ///< shadow only
+  std::optional<DeviceUse> device;  ///< shadow only; none: the CPU estimates
+  int threads = 1;
   std::string started;  ///< UTC, ISO 8601
   std::vector<BenchRun> runs;
 };
@@ -65,6 +89,7 @@ struct BenchRow {
   Attention attention = Attention::kLlama;
   bool flash_attention = true;
   std::optional<double> keep;  ///< none: llama.cpp's own
+  std::optional<DeviceUse> device;
   std::string started;
   std::vector<int64_t> samples_ns;
   std::vector<double> samples_ts;  ///< tokens per second
@@ -73,17 +98,25 @@ struct BenchRow {
   double ratio = 1;                                ///< to llama.cpp's row of this test
   std::optional<double> other_flash_attention_ts;  ///< median of the slower of llama.cpp's two
   double cpu_s_per_1k = 0;                         ///< processor seconds per 1000 tokens
-  std::optional<AttentionStages> stages;           ///< mean over runs; none: llama.cpp's own
+  std::optional<double> attention_cpu_s_per_1k;    ///< of these in attention; one thread only
+  std::optional<DeviceTimes> device_times;         ///< mean over runs
+  std::optional<double> simulation_cpu_s_per_1k;   ///< not in cpu_s_per_1k
+  std::optional<double> device_idle_share;  ///< of span_ms; none: no device, or it had no work
+  std::optional<double> cpu_idle_share;     ///< of span_ms times threads, waiting for the device
+  std::map<std::string, int64_t> device_notes;
+  std::optional<AttentionStages> stages;  ///< mean over runs; none: llama.cpp's own
   std::optional<double> kept_share;
   std::map<std::string, int64_t> dense_reasons;
   int64_t peak_memory_bytes = 0;
   int64_t kv_bytes = 0;
 
-  std::string label() const;  ///< "llama (fa 1)", "dense", "shadow 0.2"
+  std::string label() const;  ///< "llama (fa 1)", "dense", "shadow 0.2", "shadow 0.2, npu-sim …"
 };
 
 /// The rows of one test: llama.cpp's first, the faster of its series by their medians, then ours
 /// in the order given. Every series has the same number of runs, run i of each taken in one turn.
+/// llama.cpp's attention is not timed by itself: its processor time is the run's less what our
+/// columns spend outside attention.
 std::vector<BenchRow> bench_rows(const BenchTest& test, const std::vector<BenchSeries>& series);
 
 }  // namespace shadowattn::tool

@@ -31,14 +31,25 @@ struct Column {
   Attention attention = Attention::kLlama;
   bool flash_attention = true;
   double keep = 1;
+  std::optional<DeviceUse> device;
   Config config;  ///< of the plug-in
   LlamaContext* context = nullptr;
 
   std::string name() const {
-    if (attention != Attention::kLlama) return to_string(attention);
+    if (attention != Attention::kLlama) {
+      return to_string(attention) + (device ? ", " + device->label() : "");
+    }
     return flash_attention ? "llama.cpp, fa 1" : "llama.cpp, fa 0";
   }
 };
+
+DeviceUse use_of(const DeviceOptions& options) {
+  std::string pipeline = "planned";
+  if (options.pipeline != PipelineMode::kPlanned) {
+    pipeline = options.pipeline == PipelineMode::kOff ? "off" : "fifo";
+  }
+  return {options.name, std::move(pipeline), options.fuse_heads};
+}
 
 std::string utc_now() {
   const std::time_t now = std::time(nullptr);
@@ -85,6 +96,23 @@ void check_it_ran(const Column& column, const nlohmann::json& report) {
     throw Failure("the plug-in did not follow when the " + column.name() +
                   " column was switched to; nothing was measured");
   }
+}
+
+struct DeviceTotals {
+  DeviceTimes times;
+  std::map<std::string, int64_t> notes;
+};
+
+DeviceTotals device_totals(const nlohmann::json& report) {
+  const auto found = report.at("totals").find("device");
+  if (found == report.at("totals").end()) return {};
+  const nlohmann::json& device = *found;
+  return {{.launches = device.value("launches", 0.0),
+           .busy_ms = device.value("busy_ms", 0.0),
+           .wait_ms = device.value("wait_ms", 0.0),
+           .span_ms = device.value("span_ms", 0.0),
+           .simulation_cpu_ms = device.value("simulation_cpu_ms", 0.0)},
+          device.value("notes", std::map<std::string, int64_t>())};
 }
 
 }  // namespace
@@ -149,6 +177,7 @@ class Bench::Impl {
   // calls, so that one context serves them: a graph that llama.cpp uses again stays right.
   Config our_config(Mode mode, double keep) const {
     Config config = setup_.config;
+    config.engine.device = {};
     config.enabled = true;
     config.min_rows = 1;
     config.engine.mode = mode;
@@ -158,12 +187,17 @@ class Bench::Impl {
   Config dense_config() const { return our_config(Mode::kDense, setup_.config.engine.keep); }
 
   void make_columns() {
-    if (flash_off_) columns_.push_back({Attention::kLlama, false, 1, off_, &*flash_off_});
-    if (flash_on_) columns_.push_back({Attention::kLlama, true, 1, off_, &*flash_on_});
-    if (setup_.dense) columns_.push_back({Attention::kDense, true, 1, dense_config(), &*ours_});
+    if (flash_off_) columns_.push_back({Attention::kLlama, false, 1, {}, off_, &*flash_off_});
+    if (flash_on_) columns_.push_back({Attention::kLlama, true, 1, {}, off_, &*flash_on_});
+    if (setup_.dense) columns_.push_back({Attention::kDense, true, 1, {}, dense_config(), &*ours_});
     for (const double keep : setup_.keeps) {
       columns_.push_back(
-          {Attention::kShadow, true, keep, our_config(Mode::kShadow, keep), &*ours_});
+          {Attention::kShadow, true, keep, std::nullopt, our_config(Mode::kShadow, keep), &*ours_});
+      for (const DeviceOptions& device : setup_.devices) {
+        Config config = our_config(Mode::kShadow, keep);
+        config.engine.device = device;
+        columns_.push_back({Attention::kShadow, true, keep, use_of(device), config, &*ours_});
+      }
     }
   }
 
@@ -225,6 +259,8 @@ class Bench::Impl {
       series.attention = column.attention;
       series.flash_attention = column.flash_attention;
       series.keep = column.keep;
+      series.device = column.device;
+      series.threads = setup_.threads;
       series.started = utc_now();
       all.push_back(std::move(series));
       column.context->truncate(test.depth);
@@ -243,14 +279,18 @@ class Bench::Impl {
     check_it_ran(column, report);
     if (column.attention == Attention::kLlama) return;
     for (const auto& decline : report.value("declined", nlohmann::json::array())) {
-      const std::string reason = decline.value("reason", "");
-      if (!declined_.insert(reason).second) continue;
-      progress_.clear();
-      std::fprintf(stderr,
-                   "shadowattn: warning: a part of the attention was left to llama.cpp, in "
-                   "%s's column too: %s\n",
-                   column.name().c_str(), reason.c_str());
+      warn_once("a part of the attention was left to llama.cpp, in " + column.name() +
+                "'s column too: " + decline.value("reason", ""));
     }
+    for (const auto& [note, calls] : device_totals(report).notes) {
+      warn_once("in the column \"" + column.name() + "\": " + note);
+    }
+  }
+
+  void warn_once(const std::string& warning) {
+    if (!warned_.insert(warning).second) return;
+    progress_.clear();
+    std::fprintf(stderr, "shadowattn: warning: %s\n", warning.c_str());
   }
 
   // In turns, every second time in the opposite order, so that what drifts hits all alike.
@@ -274,8 +314,11 @@ class Bench::Impl {
   std::optional<BenchRun> timed_run(const Column& column, const BenchTest& test,
                                     const Tokens& tokens) {
     plugin_->configure(column.config);
-    // A new config makes the plug-in start threads anew at its next call: not now.
-    if (!column.context->append(std::span(tokens).first(1))) return std::nullopt;
+    // A new config makes the plug-in start threads anew at its next call: not now. A device has
+    // graphs to compile and times to measure as well, and both depend on the shape.
+    const auto settling =
+        static_cast<size_t>(column.device ? warm_up_tokens(test, setup_.ubatch) : 1);
+    if (!read(column, test, std::span(tokens).first(settling))) return std::nullopt;
     column.context->truncate(test.depth);
     plugin_->reset_report();
     reset_peak_memory();
@@ -290,13 +333,17 @@ class Bench::Impl {
     BenchRun run = described(column);
     run.wall_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(wall).count();
     run.stages.other_ms = static_cast<double>(run.wall_ns) / 1e6 - run.stages.attention_ms;
-    run.cpu_seconds = cpu_after - cpu_before;
+    run.cpu_seconds = cpu_after - cpu_before - run.device.simulation_cpu_ms / 1e3;
+    // Of several threads nobody knows which ones worked.
+    if (column.attention != Attention::kLlama && setup_.threads == 1) {
+      run.outside_cpu_seconds = run.stages.other_ms / 1e3;
+    }
     run.kv_bytes = column.context->state_bytes();
     column.context->truncate(test.depth);
     return run;
   }
 
-  bool read(const Column& column, const BenchTest& test, const Tokens& tokens) {
+  bool read(const Column& column, const BenchTest& test, std::span<const llama_token> tokens) {
     LlamaContext& context = *column.context;
     if (!test.generation) {
       if (!context.append(tokens)) return false;
@@ -321,6 +368,9 @@ class Bench::Impl {
                   .select_ms = 1e3 * totals.select_seconds,
                   .attend_ms = 1e3 * totals.attend_seconds,
                   .attention_ms = 1e3 * totals.wall_seconds};
+    DeviceTotals device = device_totals(report);
+    run.device = device.times;
+    run.device_notes = std::move(device.notes);
     return run;
   }
 
@@ -337,7 +387,7 @@ class Bench::Impl {
   size_t filled_ = 0;
   Progress progress_{"", 1, ""};
   int64_t done_ = 0;
-  std::set<std::string> declined_;  // reasons shown already
+  std::set<std::string> warned_;  // shown already
 };
 
 Bench::Bench(LlamaRuntime& runtime, const LlamaModel& model, const BenchSetup& setup)

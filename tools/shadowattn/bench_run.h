@@ -28,8 +28,9 @@ struct BenchSetup {
   bool flash_off = true;  ///< measure llama.cpp without flash attention
   bool flash_on = true;   ///< … and with it; at least one of the two
   bool dense = true;
-  std::vector<double> keeps;  ///< one shadow column each; at least one, or dense
-  Config config;              ///< of our columns; mode, keep and min_rows are set here
+  std::vector<double> keeps;           ///< one shadow column each; at least one, or dense
+  std::vector<DeviceOptions> devices;  ///< one more column each for every keep
+  Config config;  ///< of our columns; mode, keep, min_rows and the device are set here
 
   /// Tokens that the largest test needs.
   int64_t context_tokens() const;

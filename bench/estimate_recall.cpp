@@ -1,0 +1,153 @@
+// estimate_recall: how well the device's INT8 estimate finds the tokens that matter, on attention
+// recorded by `shadowattn record`.
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "attention_options.h"
+#include "attention_problem.h"
+#include "failure.h"
+#include "interrupt.h"
+#include "llama_session.h"
+#include "openmp_executor.h"
+#include "recall_table.h"
+#include "recording.h"
+#include "summary.h"
+#include "text.h"
+
+namespace shadowattn::bench {
+namespace {
+
+using tool::Failure;
+
+constexpr char kHelp[] =
+    "Compares each row's top-k by the device's INT8 estimate with its top-k by exact logits, for\n"
+    "several ways to choose the static scales. The mean scales come from recordings of another\n"
+    "text. Every row has its own list; sinks and recent tokens are not forced in.";
+
+struct Options {
+  std::vector<std::string> recordings;
+  std::vector<std::string> calibration;
+  std::string format = "md";
+  int threads = tool::default_threads();
+  RecallOptions recall;
+};
+
+class Session {
+ public:
+  explicit Session(int threads) : cpu_(threads), executor_(plugin::make_host_executor(threads)) {
+    if (!executor_) throw Failure("cannot start " + std::to_string(threads) + " threads");
+  }
+
+  Executor& executor() { return *executor_; }
+
+  /// step(call) for every layer of a recording; returns its number of tokens.
+  template <typename Step>
+  size_t for_each_call(const std::string& path, const Step& step) {
+    const tool::Recording recording = tool::load_recording(path);
+    for (const tool::RecordedCall& recorded : recording.calls) {
+      step(AttentionProblem(recorded, cpu_).call());
+    }
+    return recording.tokens.size();
+  }
+
+ private:
+  GgmlCpu cpu_;
+  std::unique_ptr<Executor> executor_;
+};
+
+ScalePair calibrated_mean(const Options& options, bool center_keys, Session& session) {
+  Calibration calibration;
+  for (const std::string& path : options.calibration) {
+    session.for_each_call(path, [&](const AttentionCall& call) {
+      calibrate(call, center_keys, session.executor(), &calibration);
+    });
+  }
+  return calibration.mean();
+}
+
+void measure(const Options& options) {
+  const tool::InterruptGuard guard;
+  const tool::LlamaRuntime runtime;
+  Session session(options.threads);
+  const ScalePair mean = calibrated_mean(options, false, session);
+  const ScalePair centred = calibrated_mean(options, true, session);
+  const std::vector<EstimateConfig> configs = recall_configs(mean, centred, options.recall.step);
+  nlohmann::ordered_json all = nlohmann::ordered_json::array();
+  for (const std::string& path : options.recordings) {
+    std::vector<RecallResult> results;
+    const size_t tokens = session.for_each_call(path, [&](const AttentionCall& call) {
+      add_call(call, configs, options.recall, session.executor(), &results);
+    });
+    if (options.format == "json") {
+      all.push_back({{"recording", path},
+                     {"tokens", tokens},
+                     {"mean_scales", {{"query", mean.query}, {"key", mean.key}}},
+                     {"mean_scales_centered", {{"query", centred.query}, {"key", centred.key}}},
+                     {"configs", recall_json(results, options.recall)}});
+      continue;
+    }
+    std::printf(
+        "%s: %s tokens; calibrated mean scales: query %.4g, key %.4g (mean subtracted: "
+        "%.4g)\n\n%s\n",
+        path.c_str(), tool::format_count(static_cast<int64_t>(tokens)).c_str(), double{mean.query},
+        double{mean.key}, double{centred.key}, recall_markdown(results, options.recall).c_str());
+    std::fflush(stdout);
+  }
+  if (options.format == "json") std::printf("%s\n", tool::json_text(all).c_str());
+}
+
+void add_options(CLI::App& app, Options& options) {
+  app.add_option("recording", options.recordings, "files made by `shadowattn record`")
+      ->required()
+      ->type_name("FILE...");
+  app.add_option("--calibrate", options.calibration, "recordings of another text")
+      ->required()
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->type_name("FILE");
+  app.add_option("--keep", options.recall.keeps, "shares of tokens to keep [0.05,0.1,0.2,0.5]")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::Range(1e-6, 1.0));
+  app.add_option("--step", options.recall.step, "of the pairs around the mean scales [0.5]")
+      ->check(CLI::Range(0.01, 0.99));
+  app.add_option("--every", options.recall.every, "look at every n-th query row [4]")
+      ->check(CLI::Range(1, 1 << 20));
+  app.add_option("-o,--output", options.format, "md or json [md]")
+      ->check(CLI::IsMember({"md", "json"}));
+  tool::add_threads_option(app, options.threads);
+}
+
+int parse_and_run(int argc, char** argv) {
+  Options options;
+  CLI::App app(kHelp, "estimate_recall");
+  add_options(app, options);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& request) {
+    return app.exit(request);
+  } catch (const CLI::ParseError& error) {
+    throw Failure(std::string(error.what()) + " (see estimate_recall --help)", tool::kExitUsage);
+  }
+  measure(options);
+  return tool::kExitOk;
+}
+
+}  // namespace
+}  // namespace shadowattn::bench
+
+int main(int argc, char** argv) {
+  try {
+    return shadowattn::bench::parse_and_run(argc, argv);
+  } catch (const shadowattn::tool::Failure& failure) {
+    std::fprintf(stderr, "estimate_recall: %s\n", failure.what());
+    return failure.status();
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "estimate_recall: unexpected error: %s\n", error.what());
+  }
+  return shadowattn::tool::kExitFailure;
+}

@@ -1,0 +1,25 @@
+// Which cores of this machine a benchmark uses.
+#pragma once
+
+#include <vector>
+
+namespace shadowattn::tool {
+
+struct CoreChoice {
+  std::vector<int> cpu;  ///< for everything but a simulated device
+  int device = -1;       ///< for the simulated device's thread; -1: any
+};
+
+/// The first `count` of the cores `usable` (ascending) for the CPU's work. With `device`, the
+/// device gets `device_core`, or the first core behind these when that is -1. Throws Failure when
+/// there are too few cores, or when the device would share one with the CPU's work.
+CoreChoice choose_cores(const std::vector<int>& usable, int count, bool device, int device_core);
+
+/// The cores that this process may run on, ascending. Throws Failure.
+std::vector<int> usable_cores();
+
+/// Keeps the calling thread, and all threads that it starts from now on, on `cores`. Throws
+/// Failure.
+void restrict_to_cores(const std::vector<int>& cores);
+
+}  // namespace shadowattn::tool
