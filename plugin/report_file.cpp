@@ -13,7 +13,7 @@ namespace shadowattn::plugin {
 namespace {
 
 Status error(const std::string& path, const std::string& what) {
-  return {StatusCode::kInvalidArgument, "cannot write report \"" + path + "\": " + what};
+  return {StatusCode::kInvalidArgument, "cannot write \"" + path + "\": " + what};
 }
 
 Status system_error(const std::string& path) { return error(path, std::strerror(errno)); }
