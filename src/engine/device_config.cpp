@@ -74,8 +74,12 @@ std::string get_fault(const Config& config) {
 
 /// "0.1/0.2/0.4"; "auto" for none.
 bool set_scales(std::string_view text, std::vector<float>& field) {
+  if (text == "auto") {
+    field.clear();
+    return true;
+  }
   std::vector<float> scales;
-  while (text != "auto") {
+  for (;;) {
     const size_t slash = text.find('/');
     const auto scale = parse_number<float>(text.substr(0, slash));
     if (!scale || !std::isnormal(*scale) || *scale < 0.0F) return false;

@@ -376,26 +376,24 @@ void Engine::set_trace(Trace* trace) { impl_->set_trace(trace); }
 CpuFeatures Engine::features() const { return impl_->features(); }
 
 Result<Engine> Engine::create(const EngineOptions& options, Executor* executor,
-                              std::unique_ptr<Device> device) {
+                              std::unique_ptr<Device> device) try {
   Status status = check_options(options);
   if (status.ok()) status = check_device(options.device);
   if (!status.ok()) return status;
   Result<CpuFeatures> features = resolve_isa(options.isa);
   if (!features.ok()) return features.status();
-  try {
-    std::unique_ptr<Executor> owned;
-    if (executor == nullptr) {
-      owned = make_thread_pool(options.threads);
-      if (owned == nullptr) {
-        return Status(StatusCode::kOutOfMemory,
-                      "could not start " + text(options.threads) + " threads");
-      }
+  std::unique_ptr<Executor> owned;
+  if (executor == nullptr) {
+    owned = make_thread_pool(options.threads);
+    if (owned == nullptr) {
+      return Status(StatusCode::kOutOfMemory,
+                    "could not start " + text(options.threads) + " threads");
     }
-    return Engine(std::make_unique<Impl>(options, features.value(), executor, std::move(owned),
-                                         std::move(device)));
-  } catch (const std::bad_alloc&) {
-    return Status(StatusCode::kOutOfMemory, "out of memory");
   }
+  return Engine(std::make_unique<Impl>(options, features.value(), executor, std::move(owned),
+                                       std::move(device)));
+} catch (const std::bad_alloc&) {
+  return Status(StatusCode::kOutOfMemory, "out of memory");
 }
 
 Status Engine::supports(const AttentionCall& call) {

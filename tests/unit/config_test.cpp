@@ -153,6 +153,144 @@ TEST(ConfigTest, LimitsLengthAndQuotesSafely) {
   parse_error("k\x1b[31m\n=1");
 }
 
+TEST(ConfigTest, ReadsEveryKeyOfTheDevice) {
+  const DeviceOptions d =
+      parse_ok(
+          "device=npu-sim,pipeline=fifo,fuse_heads=3,row_scales=no,center_keys=no,"
+          "query_scales=0.5/1/2.25,key_scales=1e-3,scale_rule=nearest,clip=0.25,saturate=0,"
+          "device_timeout=1500,soc=a dir/x=y.soc,device_cpu=3,launch_us=40,max_graphs=7,"
+          "fault=hang@12")
+          .engine.device;
+  EXPECT_EQ(d.name, "npu-sim");
+  EXPECT_EQ(d.pipeline, PipelineMode::kFifo);
+  EXPECT_EQ(d.fuse_heads, 3);
+  EXPECT_FALSE(d.row_scales);
+  EXPECT_FALSE(d.center_keys);
+  EXPECT_EQ(d.query_scales, (std::vector<float>{0.5F, 1.0F, 2.25F}));
+  EXPECT_EQ(d.key_scales, (std::vector<float>{1e-3F}));
+  EXPECT_EQ(d.scale_rule, ScaleRule::kNearest);
+  EXPECT_EQ(d.clip_share, 0.25);
+  EXPECT_EQ(d.saturated_share, 0.0);
+  EXPECT_EQ(d.timeout_ms, 1500);
+  EXPECT_EQ(d.soc, "a dir/x=y.soc");
+  EXPECT_EQ(d.device_cpu, 3);
+  EXPECT_EQ(d.launch_us, 40);
+  EXPECT_EQ(d.max_graphs, 7);
+  EXPECT_EQ(d.fault, DeviceFault::kHang);
+  EXPECT_EQ(d.fault_at, 12);
+}
+
+TEST(ConfigTest, NamesOfTheDevicesChoices) {
+  const std::pair<const char*, DeviceFault> faults[] = {
+      {"none", DeviceFault::kNone},   {"slow", DeviceFault::kSlow},
+      {"late", DeviceFault::kLate},   {"hang", DeviceFault::kHang},
+      {"lost", DeviceFault::kLost},   {"refuse", DeviceFault::kRefuse},
+      {"wrong", DeviceFault::kWrong}, {"memory", DeviceFault::kOutOfMemory}};
+  for (const auto& [name, fault] : faults) {
+    const DeviceOptions plain = parse_ok(std::string("fault=") + name).engine.device;
+    EXPECT_EQ(plain.fault, fault);
+    EXPECT_EQ(plain.fault_at, 0);
+    EXPECT_EQ(parse_ok(std::string("fault=") + name + "@0").engine.device.fault, fault);
+  }
+  EXPECT_EQ(parse_ok("pipeline=off").engine.device.pipeline, PipelineMode::kOff);
+  EXPECT_EQ(parse_ok("pipeline=planned").engine.device.pipeline, PipelineMode::kPlanned);
+  EXPECT_EQ(parse_ok("scale_rule=covering").engine.device.scale_rule, ScaleRule::kCovering);
+  EXPECT_EQ(parse_ok("scale_rule=exact").engine.device.scale_rule, ScaleRule::kExact);
+  for (const std::string_view name : device_names()) {
+    EXPECT_EQ(parse_ok("device=" + std::string(name)).engine.device.name, name);
+  }
+  // A later key wins altogether.
+  EXPECT_EQ(parse_ok("fault=hang@3,fault=slow").engine.device.fault_at, 0);
+  EXPECT_TRUE(parse_ok("key_scales=1/2,key_scales=auto").engine.device.key_scales.empty());
+}
+
+TEST(ConfigTest, DeviceKeysRoundTrip) {
+  for (const std::string_view text :
+       {"device=npu-sim,fault=lost@2147", "fault=wrong", "device=hexagon,soc=x",
+        "query_scales=0.1/0.2/0.30000001,key_scales=1.2e-38/3e38", "clip=0.001,saturate=1e-300",
+        "pipeline=off,scale_rule=exact,row_scales=no,center_keys=no", "device_cpu=-1",
+        "device_cpu=4095,launch_us=1000000,max_graphs=1000000,fuse_heads=1073741824",
+        "device_timeout=3600000"}) {
+    const std::string once = to_string(parse_ok(text));
+    const Config again = parse_ok(once);
+    EXPECT_EQ(to_string(again), once);
+    const DeviceOptions& a = parse_ok(text).engine.device;
+    const DeviceOptions& b = again.engine.device;
+    EXPECT_EQ(a.query_scales, b.query_scales);
+    EXPECT_EQ(a.key_scales, b.key_scales);
+    EXPECT_EQ(a.clip_share, b.clip_share);
+    EXPECT_EQ(a.saturated_share, b.saturated_share);
+    EXPECT_EQ(a.fault, b.fault);
+    EXPECT_EQ(a.fault_at, b.fault_at);
+    EXPECT_EQ(a.soc, b.soc);
+    EXPECT_EQ(a.timeout_ms, b.timeout_ms);
+  }
+}
+
+TEST(ConfigTest, RefusesBadValuesOfTheDevice) {
+  for (const std::string_view text : {"device=",
+                                      "device=gpu",
+                                      "device=CPU",
+                                      "device=npu-sim ,device=npu_sim",
+                                      "pipeline=on",
+                                      "pipeline=",
+                                      "fuse_heads=-1",
+                                      "fuse_heads=1073741825",
+                                      "row_scales=1.5",
+                                      "center_keys=",
+                                      "query_scales=",
+                                      "query_scales=0",
+                                      "query_scales=-1",
+                                      "query_scales=nan",
+                                      "query_scales=inf",
+                                      "query_scales=1e-40",
+                                      "query_scales=1e39",
+                                      "query_scales=1/",
+                                      "query_scales=/1",
+                                      "query_scales=1//2",
+                                      "query_scales=2/1",
+                                      "query_scales=1/1",
+                                      "key_scales=1/auto",
+                                      "key_scales=auto/1",
+                                      "key_scales=1 2",
+                                      "scale_rule=best",
+                                      "clip=-0.1",
+                                      "clip=1.1",
+                                      "clip=nan",
+                                      "saturate=2",
+                                      "saturate=",
+                                      "device_timeout=-1",
+                                      "device_timeout=3600001",
+                                      "soc=",
+                                      "soc=a\nb",
+                                      "device_cpu=-2",
+                                      "device_cpu=4096",
+                                      "launch_us=-1",
+                                      "launch_us=1e3",
+                                      "max_graphs=-1",
+                                      "fault=",
+                                      "fault=@1",
+                                      "fault=hang@",
+                                      "fault=hang@-1",
+                                      "fault=hang@1.5",
+                                      "fault=hang@99999999999",
+                                      "fault=hang@1@2",
+                                      "fault=Hang"}) {
+    parse_error(text);
+  }
+}
+
+TEST(ConfigTest, HostileDeviceValuesAreQuotedSafely) {
+  parse_error("fault=\x1b[31m@\x07");
+  parse_error(std::string("key_scales=1/2\0/3", 16));
+  EXPECT_LT(parse_error("device=" + std::string(4000, '@')).size(), 400U);
+  EXPECT_LT(parse_error("query_scales=" + std::string(4000, '/')).size(), 400U);
+  std::string many = "query_scales=1";
+  for (int i = 2; many.size() < 4000; ++i) many += "/" + std::to_string(i);
+  const Config config = parse_ok(many);
+  EXPECT_GT(config.engine.device.query_scales.size(), 500U);
+}
+
 TEST(ConfigTest, IgnoresTheLocale) {
   const std::string before = std::setlocale(LC_ALL, nullptr);
   for (const char* name : {"de_DE.UTF-8", "fr_FR.UTF-8", "C"}) {
@@ -167,8 +305,11 @@ TEST(ConfigTest, HelpHasOneLinePerKey) {
   std::string help = "\n";
   help += config_help();
   for (const char* key :
-       {"mode", "keep", "sink", "recent", "floor", "rows", "share_heads", "pilot_step", "precision",
-        "gate", "threads", "min_rows", "report", "isa"}) {
+       {"mode",           "keep",         "sink",       "recent",     "floor",      "rows",
+        "share_heads",    "pilot_step",   "precision",  "gate",       "threads",    "min_rows",
+        "report",         "isa",          "device",     "pipeline",   "fuse_heads", "row_scales",
+        "center_keys",    "query_scales", "key_scales", "scale_rule", "clip",       "saturate",
+        "device_timeout", "soc",          "device_cpu", "launch_us",  "max_graphs", "fault"}) {
     EXPECT_TRUE(contains(help, std::string("\n").append(key).append(" "))) << key;
   }
   EXPECT_TRUE(contains(help, "256"));

@@ -127,6 +127,40 @@ TEST_F(OutOfMemoryTest, EveryAllocationOfACallMayFail) {
   }
 }
 
+TEST_F(OutOfMemoryTest, EveryAllocationOfACallWithADeviceMayFail) {
+  // The device's thread allocates, too: it may refuse a graph or not be started. Then the CPU does
+  // its part.
+  test::Problem p({4, 2, 20, 200, 64, 64, ElementType::kF16});
+  p.set_causal(180);
+  EngineOptions options = {.keep_floor = 0, .sink = 2, .recent = 4, .threads = 2};
+  Engine on_cpu = test::make_engine(options);
+  test::attend(on_cpu, p);
+  const std::vector<uint32_t> cpu = test::bits(p);
+  options.device.name = "npu-sim";
+  options.device.fuse_heads = 1;
+  Engine on_device = test::make_engine(options);
+  test::attend(on_device, p);
+  const std::vector<uint32_t> device = test::bits(p);
+  EXPECT_NE(cpu, device);
+  bool done = false;
+  for (int64_t n = 0; !done; ++n) {
+    ASSERT_LT(n, 1000);
+    Engine engine = test::make_engine(options);
+    allocations_left = n;
+    const Status status = engine.attend(p.call);
+    done = allocations_left >= 0;
+    allocations_left = -1;
+    EXPECT_TRUE(status.ok() || status.code() == StatusCode::kOutOfMemory) << n;
+    const CallReport report = test::attend(engine, p);
+    EXPECT_EQ(report.device.rows + report.device.cpu_rows, 2 * 20) << n;
+    if (report.device.cpu_rows == 0) {
+      EXPECT_EQ(test::bits(p), device) << n;
+    } else if (report.device.rows == 0) {
+      EXPECT_EQ(test::bits(p), cpu) << n;
+    }
+  }
+}
+
 TEST_F(OutOfMemoryTest, ASecondCallOfTheSameSizeAllocatesLittle) {
   // Scratch memory stays: what remains does not grow with the number of keys.
   const auto allocations = [](Mode mode, Precision precision, int64_t rows, int64_t keys) {

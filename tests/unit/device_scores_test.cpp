@@ -1,0 +1,196 @@
+// What is looked at of a device's scores, and what becomes of scores that no device may answer. The
+// ranks and scores themselves are checked against the definitions in engine_device_test.cpp.
+#include "pilot/device_scores.h"
+
+#include <gtest/gtest.h>
+
+#include "engine/score_check.h"
+#include "engine_problem.h"
+#include "select/token_lists.h"
+
+namespace shadowattn {
+namespace {
+
+using test::Problem;
+
+constexpr int64_t kHeads = 2;
+constexpr int64_t kDim = 16;
+
+/// INT8 operands of one KV head and the scores of two tiles of keys.
+struct Scored {
+  explicit Scored(int64_t rows, Requantisation r = {.mantissa = 140, .shift = 3}) {
+    test::Random random(3);
+    queries.resize(static_cast<size_t>(rows * kHeads * kDim));
+    keys.resize(static_cast<size_t>(192 * kDim));
+    for (int8_t& q : queries) q = static_cast<int8_t>(random.integer(-127, 127));
+    for (int8_t& k : keys) k = static_cast<int8_t>(random.integer(-127, 127));
+    first.resize(static_cast<size_t>(rows * kHeads * 128));
+    second.resize(static_cast<size_t>(rows * kHeads * 64));
+    for (int64_t i = 0; i < rows * kHeads; ++i) {
+      for (int64_t j = 0; j < 192; ++j) {
+        int64_t sum = 0;
+        for (int64_t d = 0; d < kDim; ++d) {
+          sum += int64_t{queries[size_t(i * kDim + d)]} * keys[size_t(j * kDim + d)];
+        }
+        at(i, j) = test::reference_requantised(sum, r.mantissa, r.shift);
+      }
+    }
+    scale.assign(static_cast<size_t>(rows * kHeads), 0.01F);
+    tiles = {{first.data(), 0, 128}, {second.data(), 128, 64}};
+    scores.tiles = tiles;
+    scores.rows = {0, rows};
+    scores.heads = kHeads;
+    scores.query_scale = scale.data();
+    scores.log2_per_unit = 0.5;
+    view = {queries.data(), keys.data(), kDim, r};
+  }
+
+  int8_t& at(int64_t i, int64_t j) {
+    return j < 128 ? first[size_t(i * 128 + j)] : second[size_t(i * 64 + j - 128)];
+  }
+
+  std::vector<int8_t> queries;
+  std::vector<int8_t> keys;
+  std::vector<int8_t> first;
+  std::vector<int8_t> second;
+  std::vector<float> scale;
+  std::vector<DeviceScores::KeyTileScores> tiles;
+  DeviceScores scores;
+  DeviceOperandView view;
+};
+
+TEST(ScoreCheck, RightScoresPass) {
+  const Scored s(9);
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    DeviceReport report;
+    EXPECT_TRUE(scores_are_right(s.scores, s.view, seed, &report));
+    EXPECT_EQ(report.checked_scores, 128);
+  }
+}
+
+TEST(ScoreCheck, FindsATileThatIsWrongByOneAtOnce) {
+  for (const int64_t from : {0, 128}) {
+    Scored s(9);
+    for (int64_t i = 0; i < 9 * kHeads; ++i) {
+      for (int64_t j = from; j < from + 64; ++j) ++s.at(i, j);
+    }
+    int64_t found = 0;
+    for (uint64_t seed = 0; seed < 200; ++seed) {
+      DeviceReport report;
+      found += scores_are_right(s.scores, s.view, seed, &report) ? 0 : 1;
+    }
+    // Of the larger tile every run of 64 keys but the last meets the wrong ones.
+    EXPECT_GE(found, from == 0 ? 190 : 200);
+  }
+}
+
+TEST(ScoreCheck, EverySingleWrongScoreIsFoundInTime) {
+  Scored s(3);
+  for (const auto& [i, j] : {std::pair{0, 0}, std::pair{5, 191}, std::pair{2, 127}}) {
+    const int8_t right = s.at(i, j);
+    s.at(i, j) = static_cast<int8_t>(right ^ 1);
+    bool found = false;
+    for (uint64_t seed = 0; seed < 5000 && !found; ++seed) {
+      DeviceReport report;
+      found = !scores_are_right(s.scores, s.view, seed, &report);
+    }
+    EXPECT_TRUE(found) << i << " " << j;
+    s.at(i, j) = right;
+  }
+}
+
+TEST(ScoreCheck, CountsSaturationAndTies) {
+  Problem p({kHeads, 1, 4, 192, kDim, 16});
+  const std::unique_ptr<Executor> executor = make_thread_pool(1);
+  const Visibility visibility(p.call, *executor);
+  Scored s(4);
+  for (int64_t i = 0; i < 4 * kHeads; ++i) {
+    for (int64_t j = 0; j < 192; ++j) {
+      const int64_t score = j < 5 ? 127 : j < 12 ? -127 : j < 40 ? 60 : -3;
+      s.at(i, j) = static_cast<int8_t>(score);
+    }
+  }
+  const EngineOptions options = {.keep = 20.0 / 192, .keep_floor = 0};
+  for (const double sign : {1.0, -1.0}) {
+    s.scores.log2_per_unit = sign;
+    DeviceReport report;
+    for (uint64_t seed = 0; seed < 10; ++seed) {
+      count_saturated(s.scores, options, visibility, seed, &report);
+    }
+    EXPECT_EQ(report.sampled_scores, 10 * 192);
+    EXPECT_EQ(report.saturated_scores, 10 * 12);
+    EXPECT_EQ(report.sampled_kept, 10 * 20);
+    // Five and then 28 alike; seven and then 152 alike.
+    EXPECT_EQ(report.tied_kept, 10 * (sign > 0.0 ? 15 : 13));
+  }
+}
+
+TEST(ScoreCheck, AnyBytesAreSafe) {
+  Problem p({kHeads, 1, 4, 192, kDim, 16});
+  const std::unique_ptr<Executor> executor = make_thread_pool(1);
+  const Visibility visibility(p.call, *executor);
+  Scored s(4);
+  for (int64_t i = 0; i < 4 * kHeads; ++i) {
+    for (int64_t j = 0; j < 192; ++j) s.at(i, j) = -128;
+  }
+  for (const double sign : {1.0, -1.0}) {
+    s.scores.log2_per_unit = sign;
+    DeviceReport report;
+    count_saturated(s.scores, {.keep_floor = 0}, visibility, 1, &report);
+    EXPECT_EQ(report.sampled_scores, 192);
+  }
+}
+
+/// -128 is no score, but a device that answers it where nobody looks must not make a list of keys
+/// that are not there.
+TEST(DeviceEstimate, ScoresOutOfRangeGiveListsOfRealKeys) {
+  Problem p({kHeads, 1, 4, 180, kDim, 16});
+  p.set_causal(170);
+  const std::unique_ptr<Executor> executor = make_thread_pool(1);
+  const Visibility visibility(p.call, *executor);
+  Scored s(4);
+  test::Random random(11);
+  for (int64_t i = 0; i < 4 * kHeads; ++i) {
+    for (int64_t j = 0; j < 192; ++j) {
+      if (random.chance(0.3)) s.at(i, j) = -128;
+    }
+  }
+  const EngineOptions options = {.keep = 0.3, .keep_floor = 0, .sink = 1, .recent = 2};
+  const ListRows list{{0, 4}, 0, kHeads};
+  for (const double unit : {0.5, -0.5, 0.0, 1e30, -1e30, 1e-30}) {
+    s.scores.log2_per_unit = unit;
+    for (size_t k = 0; k < select_kernels().size(); ++k) {
+      const SelectKernel& select = select_kernels()[k];
+      const ScoreRankKernel& rank = score_rank_kernels()[k % score_rank_kernels().size()];
+      if (!detect_cpu_features().covers(select.needs)) continue;
+      if (!detect_cpu_features().covers(rank.needs)) continue;
+      for (const bool ranks : {true, false}) {
+        DeviceEstimate estimate;
+        estimate.reserve(list.count(), 174, ranks);
+        TokenSelector selector;
+        selector.reserve(174);
+        int16_t* importance = nullptr;
+        if (ranks) {
+          estimate.ranks(s.scores, visibility, list, rank, select);
+          importance = estimate.rows().row(0);
+        } else {
+          estimate.scores(s.scores, visibility, list, rank);
+          importance = selector.merge(visibility, list, 0, estimate.rows(), select);
+        }
+        const TokenList tokens = selector.select(options, visibility, list, 0, importance, select);
+        EXPECT_GT(tokens.count, 2);
+        EXPECT_LE(tokens.count, 53);
+        for (int64_t i = 0; i < tokens.count; ++i) {
+          EXPECT_GE(tokens.key(i), 0);
+          EXPECT_LT(tokens.key(i), 174);
+          if (i > 0) {
+            EXPECT_GT(tokens.key(i), tokens.key(i - 1));
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace shadowattn
