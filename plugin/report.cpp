@@ -50,6 +50,7 @@ void append_sums(const CallSums& sums, Json& json) {
   json["select_ms"] = to_ms(sums.select_ns);
   json["attend_ms"] = to_ms(sums.attend_ns);
   json["wall_ms"] = to_ms(sums.wall_ns);
+  json["cpu_ms"] = to_ms(sums.cpu_ns);
   json["scratch_bytes"] = sums.scratch_bytes;
   if (sums.device.used()) json["device"] = sums.device.to_json();
 }
@@ -86,6 +87,7 @@ void CallSums::add(const CallSums& other) {
   select_ns += other.select_ns;
   attend_ns += other.attend_ns;
   wall_ns += other.wall_ns;
+  cpu_ns += other.cpu_ns;
   scratch_bytes = std::max(scratch_bytes, other.scratch_bytes);
   device.add(other.device);
 }
@@ -95,13 +97,15 @@ void Report::set_threads(int threads) {
   threads_ = threads;
 }
 
-void Report::add_call(int layer, const CallReport& call, std::string_view failure) {
+void Report::add_call(int layer, const CallReport& call, std::string_view failure, int64_t cpu_ns) {
   std::string_view reason = failure;
   if (reason.empty() && call.dense_reason != DenseReason::kNone) {
     reason = describe(call.dense_reason);
   }
   const std::lock_guard lock(mutex_);
-  layers_[layer].add(call, reason);
+  CallSums& sums = layers_[layer];
+  sums.add(call, reason);
+  sums.cpu_ns += cpu_ns;
 }
 
 void Report::add_decline(int layer, const std::string& reason) {

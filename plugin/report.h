@@ -27,6 +27,7 @@ struct CallSums {
   int64_t select_ns = 0;
   int64_t attend_ns = 0;
   int64_t wall_ns = 0;
+  int64_t cpu_ns = 0;  ///< of the process, without what played a device; calls of many rows only
   int64_t scratch_bytes = 0;  ///< the most that an engine held
   DeviceSums device;
 
@@ -40,7 +41,9 @@ class Report {
   /// How many threads the last graph was computed with.
   void set_threads(int threads);
   /// `failure`: why the call was computed densely although the config did not ask for it.
-  void add_call(int layer, const CallReport& call, std::string_view failure = {});
+  /// `cpu_ns`: processor time that the call took; 0: not measured.
+  void add_call(int layer, const CallReport& call, std::string_view failure = {},
+                int64_t cpu_ns = 0);
   /// The host asked for a node of `layer` (-1: unknown) and the plug-in left it to the host.
   void add_decline(int layer, const std::string& reason);
   void reset();

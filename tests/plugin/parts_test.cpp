@@ -101,8 +101,8 @@ TEST(ReportTest, SumsPerLayer) {
   call.kept_pairs = 200;
   call.lists = 4;
   call.pilot_ns = 1500000;
-  report.add_call(1, call);
-  report.add_call(1, call);
+  report.add_call(1, call, {}, 250000);
+  report.add_call(1, call, {}, 500000);
   call.dense_reason = DenseReason::kShort;
   report.add_call(0, call);
   report.add_decline(2, "k type q4_0");
@@ -118,6 +118,9 @@ TEST(ReportTest, SumsPerLayer) {
   EXPECT_EQ(result["layers"][1]["layer"], 1);
   EXPECT_EQ(result["layers"][1]["kept_share"], 0.2);
   EXPECT_EQ(result["layers"][1]["pilot_ms"], 3.0);
+  EXPECT_EQ(result["layers"][1]["cpu_ms"], 0.75);
+  EXPECT_EQ(result["layers"][0]["cpu_ms"], 0.0);
+  EXPECT_EQ(result["totals"]["cpu_ms"], 0.75);
   EXPECT_EQ(result["declined"],
             json::array({{{"reason", "k type q4_0"}, {"count", 3}, {"layers", {2}}}}));
   EXPECT_FALSE(result.contains("note"));

@@ -60,7 +60,8 @@ struct DeviceTimes {
 struct BenchRun {
   int64_t wall_ns = 0;
   double cpu_seconds = 0;  ///< of the process, without those that played a device
-  /// Of these outside attention. None: llama.cpp's own, or several threads.
+  /// Of these in attention and outside. None: llama.cpp's own, or calls of few rows.
+  std::optional<double> attention_cpu_seconds;
   std::optional<double> outside_cpu_seconds;
   int64_t peak_memory_bytes = 0;
   int64_t kv_bytes = 0;  ///< keys and values in the cache at the end of the run
@@ -98,7 +99,7 @@ struct BenchRow {
   double ratio = 1;                                ///< to llama.cpp's row of this test
   std::optional<double> other_flash_attention_ts;  ///< median of the slower of llama.cpp's two
   double cpu_s_per_1k = 0;                         ///< processor seconds per 1000 tokens
-  std::optional<double> attention_cpu_s_per_1k;    ///< of these in attention; one thread only
+  std::optional<double> attention_cpu_s_per_1k;    ///< of these in attention
   std::optional<DeviceTimes> device_times;         ///< mean over runs
   std::optional<double> simulation_cpu_s_per_1k;   ///< not in cpu_s_per_1k
   std::optional<double> device_idle_share;  ///< of span_ms; none: no device, or it had no work

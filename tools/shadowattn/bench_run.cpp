@@ -334,9 +334,8 @@ class Bench::Impl {
     run.wall_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(wall).count();
     run.stages.other_ms = static_cast<double>(run.wall_ns) / 1e6 - run.stages.attention_ms;
     run.cpu_seconds = cpu_after - cpu_before - run.device.simulation_cpu_ms / 1e3;
-    // Of several threads nobody knows which ones worked.
-    if (column.attention != Attention::kLlama && setup_.threads == 1) {
-      run.outside_cpu_seconds = run.stages.other_ms / 1e3;
+    if (run.attention_cpu_seconds) {
+      run.outside_cpu_seconds = run.cpu_seconds - *run.attention_cpu_seconds;
     }
     run.kv_bytes = column.context->state_bytes();
     column.context->truncate(test.depth);
@@ -368,6 +367,7 @@ class Bench::Impl {
                   .select_ms = 1e3 * totals.select_seconds,
                   .attend_ms = 1e3 * totals.attend_seconds,
                   .attention_ms = 1e3 * totals.wall_seconds};
+    if (totals.cpu_seconds > 0) run.attention_cpu_seconds = totals.cpu_seconds;
     DeviceTotals device = device_totals(report);
     run.device = device.times;
     run.device_notes = std::move(device.notes);

@@ -128,7 +128,8 @@ AttentionTotals attention_totals(const json& report) {
           .pilot_seconds = seconds_of(totals, "pilot_ms"),
           .select_seconds = seconds_of(totals, "select_ms"),
           .attend_seconds = seconds_of(totals, "attend_ms"),
-          .wall_seconds = seconds_of(totals, "wall_ms")};
+          .wall_seconds = seconds_of(totals, "wall_ms"),
+          .cpu_seconds = seconds_of(totals, "cpu_ms")};
 }
 
 std::vector<std::vector<std::string>> dense_rows(const json& report) {

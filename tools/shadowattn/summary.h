@@ -54,6 +54,7 @@ struct AttentionTotals {
   double select_seconds = 0;
   double attend_seconds = 0;
   double wall_seconds = 0;  ///< as llama.cpp sees it
+  double cpu_seconds = 0;   ///< of all threads; 0: not measured, for calls of few rows are not
 
   double kept_share() const;
 };
