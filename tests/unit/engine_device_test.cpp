@@ -246,7 +246,7 @@ TEST(EngineDevice, TakesKeysOfQ80) {
 class EngineDeviceBits : public testing::TestWithParam<Granularity> {};
 
 Problem large_problem() {
-  Problem p({8, 4, 150, 700, 32, 48, kF16, Layout::kRowsFirst, Content::kPeaky});
+  Problem p({8, 4, 90, 400, 32, 48, kF16, Layout::kRowsFirst, Content::kPeaky});
   causal(p);
   return p;
 }
@@ -267,12 +267,12 @@ TEST_P(EngineDeviceBits, PipelineFusingAndThreadsDoNotMatter) {
   EngineOptions options = options_of(GetParam());
   Engine first = make_device_engine(options);
   const CallReport expected = attend(first, p);
-  EXPECT_EQ(expected.device.rows, 4 * 150);
+  EXPECT_EQ(expected.device.rows, 4 * 90);
   const std::vector<uint32_t> expected_bits = bits(p);
   for (const int threads : {1, 2, 3}) {
     for (const PipelineMode mode :
          {PipelineMode::kOff, PipelineMode::kFifo, PipelineMode::kPlanned}) {
-      for (const int fuse : {0, 1, 3}) {
+      for (const int fuse : {static_cast<int>(mode), threads - 1}) {
         options.threads = threads;
         options.device.pipeline = mode;
         options.device.fuse_heads = fuse;
@@ -316,7 +316,7 @@ TEST_P(EngineDeviceBits, LimitsDoNotMatter) {
       for (int call = 0; call < 3; ++call) {
         const CallReport report = attend(engine, p);
         EXPECT_EQ(report.device.note, "") << &change - changes;
-        EXPECT_EQ(report.device.rows, 4 * 150) << &change - changes;
+        EXPECT_EQ(report.device.rows, 4 * 90) << &change - changes;
         ASSERT_EQ(bits(p), expected) << name << " " << &change - changes;
       }
     }
@@ -458,7 +458,7 @@ void expect_all_on_cpu(const ChangedDevice::Change& change, const EngineOptions&
     EXPECT_EQ(report.kept_pairs, expected.kept_pairs);
     EXPECT_EQ(report.lists, expected.lists);
     EXPECT_EQ(report.device.rows, 0);
-    EXPECT_EQ(report.device.cpu_rows, 4 * 150);
+    EXPECT_EQ(report.device.cpu_rows, 4 * 90);
     EXPECT_NE(report.device.note, "");
     EXPECT_EQ(report.device.note.find("not used any more"), std::string::npos)
         << report.device.note;
@@ -507,7 +507,7 @@ TEST(EngineDevice, ADeviceThatCannotBeStartedIsNoError) {
     for (int call = 0; call < 2; ++call) {
       const CallReport report = attend(engine, p);
       EXPECT_EQ(bits(p), expected);
-      EXPECT_EQ(report.device.cpu_rows, 4 * 150);
+      EXPECT_EQ(report.device.cpu_rows, 4 * 90);
       EXPECT_NE(report.device.note.find("cannot be used"), std::string::npos);
     }
   }
