@@ -29,6 +29,7 @@ constexpr Counter kCounts[] = {
     {"checked_scores", &DeviceReport::checked_scores},
     {"compiled_graphs", &DeviceReport::compiled_graphs},
     {"released_graphs", &DeviceReport::released_graphs},
+    {"late_launches", &DeviceReport::late_launches},
 };
 
 /// In nanoseconds; reported in milliseconds.

@@ -359,6 +359,7 @@ void DevicePilot::run(const CallContext& context, Executor& executor,
   }
   const GraphBankCounters before = bank_->counters();
   const int64_t simulated = device_->simulation_cpu_ns();
+  const int64_t late = device_->late_launches();
   for (int64_t head = 0; head < context.call.key.heads && device_ != nullptr;
        head += shape->heads_at_once) {
     const int64_t heads = std::min(shape->heads_at_once, context.call.key.heads - head);
@@ -375,6 +376,7 @@ void DevicePilot::run(const CallContext& context, Executor& executor,
   report->compiled_graphs = bank_->counters().compiled - before.compiled;
   report->released_graphs = bank_->counters().released - before.released;
   report->simulation_cpu_ns = device_->simulation_cpu_ns() - simulated;
+  report->late_launches = device_->late_launches() - late;
 }
 
 void DevicePilot::judge(int64_t wall_ns, double dense_ns, DeviceReport* report) {
