@@ -108,6 +108,8 @@ struct DeviceReport {
   int64_t compiled_graphs = 0;
   int64_t released_graphs = 0;
 
+  int64_t late_launches = 0;  ///< played slower than the device of the SoC file would be
+
   int64_t busy_ns = 0;            ///< the device worked
   int64_t wait_ns = 0;            ///< CPU threads waited for it
   int64_t prepare_ns = 0;         ///< scales, buckets, quantising keys
