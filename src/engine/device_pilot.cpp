@@ -60,17 +60,6 @@ void add(const DeviceReport& part, DeviceReport* sum) {
 
 }  // namespace
 
-/// How a call is cut for the device.
-struct DevicePilot::Shape {
-  int64_t group_heads = 0;
-  int64_t tiles_per_group = 1;
-  int32_t most_rows = 0;  ///< row bucket of a full group
-  int32_t fuse = 1;       ///< KV heads per launch at most
-  int64_t heads_at_once = 1;
-  KeyRange keys;
-  DeviceLayout layout;  ///< but for first_kv_head
-};
-
 DevicePilot::DevicePilot(const DeviceOptions& options, std::unique_ptr<Device> device)
     : options_(options), choices_(ScaleChoices::from(options)), device_(std::move(device)) {}
 
@@ -98,10 +87,10 @@ bool DevicePilot::start() {
   return true;
 }
 
-std::optional<DevicePilot::Shape> DevicePilot::shape_call(const CallContext& context,
-                                                          DeviceReport* report) const {
+std::optional<DeviceShape> DevicePilot::shape_call(const CallContext& context,
+                                                   DeviceReport* report) const {
   const AttentionCall& call = context.call;
-  Shape shape;
+  DeviceShape shape;
   shape.group_heads = call.query.heads / call.key.heads;
   shape.keys = {context.visibility.begin(), context.visibility.end()};
   const int64_t keys = shape.keys.end - shape.keys.begin;
@@ -123,7 +112,7 @@ std::optional<DevicePilot::Shape> DevicePilot::shape_call(const CallContext& con
   return std::nullopt;
 }
 
-bool DevicePilot::lay_out(const AttentionCall& call, Shape* shape) const {
+bool DevicePilot::lay_out(const AttentionCall& call, DeviceShape* shape) const {
   const DeviceCapabilities& limits = device_->capabilities();
   const auto dim = static_cast<int32_t>(call.key.dim);
   const std::vector<KeyTile> tiles =
@@ -164,7 +153,7 @@ bool DevicePilot::lay_out(const AttentionCall& call, Shape* shape) const {
   return true;
 }
 
-std::vector<HeadBucket> DevicePilot::prepare(const CallContext& context, const Shape& shape,
+std::vector<HeadBucket> DevicePilot::prepare(const CallContext& context, const DeviceShape& shape,
                                              int64_t first_head, int64_t heads, Executor& executor,
                                              DeviceReport* report) {
   const Timer timer;
@@ -194,68 +183,7 @@ std::vector<HeadBucket> DevicePilot::prepare(const CallContext& context, const S
   return buckets;
 }
 
-std::vector<LaunchGroup> DevicePilot::make_groups(const CallContext& context, const Shape& shape,
-                                                  const std::vector<HeadBucket>& buckets,
-                                                  int64_t first_head, int64_t heads) const {
-  const std::vector<QueryTile>& tiles = context.plan.tiles;
-  const auto dim = static_cast<int32_t>(context.call.key.dim);
-  std::vector<std::vector<int32_t>> alike;  // KV heads by bucket
-  for (int64_t h = first_head; h < first_head + heads; ++h) {
-    const HeadBucket& bucket = buckets[static_cast<size_t>(h)];
-    if (bucket.use != HeadUse::kDevice) continue;
-    const auto same = std::find_if(alike.begin(), alike.end(), [&](const auto& group) {
-      return buckets[static_cast<size_t>(group.front())].requantisation == bucket.requantisation;
-    });
-    if (same != alike.end()) {
-      same->push_back(static_cast<int32_t>(h));
-    } else {
-      alike.push_back({static_cast<int32_t>(h)});
-    }
-  }
-
-  std::vector<LaunchGroup> groups;
-  const auto count = static_cast<int64_t>(tiles.size());
-  for (int64_t tile = 0; tile < count;) {
-    if (keeps_everything(context, tiles[static_cast<size_t>(tile)], first_head)) {
-      ++tile;  // the first tiles of a prompt need no estimate
-      continue;
-    }
-    LaunchGroup group;
-    group.first_tile = tile;
-    group.rows.first = tiles[static_cast<size_t>(tile)].rows.first;
-    int64_t key_end = 0;
-    for (; tile < count && group.tiles < shape.tiles_per_group; ++tile, ++group.tiles) {
-      const QueryTile& query_tile = tiles[static_cast<size_t>(tile)];
-      group.rows.count += query_tile.rows.count;
-      const ListRows all{query_tile.rows, first_head * shape.group_heads,
-                         heads * shape.group_heads};
-      key_end = std::max(key_end, visible_range(context.visibility, all).end - shape.keys.begin);
-    }
-    if (key_end <= 0) continue;  // nothing to estimate
-    group.row_bucket = shapes_->rows(static_cast<int32_t>(group.rows.count * shape.group_heads));
-    // Cut as the whole context is: tiles never reach beyond the padded keys.
-    group.key_tiles = shapes_->key_tiles(key_end, shape.most_rows, dim);
-    for (const std::vector<int32_t>& same : alike) {
-      for (size_t h = 0; h < same.size();) {
-        const auto left = static_cast<int32_t>(same.size() - h);
-        int32_t fused = std::min(left, shape.fuse);
-        for (const KeyTile& key_tile : group.key_tiles) {
-          fused =
-              std::min(fused, shapes_->fused_heads(fused, group.row_bucket, key_tile.bucket, dim));
-        }
-        fused = std::max(fused, 1);  // the bank will say what is wrong
-        const auto first = same.begin() + static_cast<int64_t>(h);
-        group.kv_heads.assign(first, first + fused);
-        group.requantisation = buckets[static_cast<size_t>(same[h])].requantisation;
-        groups.push_back(group);
-        h += static_cast<size_t>(fused);
-      }
-    }
-  }
-  return groups;
-}
-
-std::vector<int32_t> DevicePilot::order_groups(const CallContext& context, const Shape& shape,
+std::vector<int32_t> DevicePilot::order_groups(const CallContext& context, const DeviceShape& shape,
                                                const std::vector<LaunchGroup>& groups,
                                                int cpu_threads, DeviceReport* report) const {
   const Timer timer;
@@ -350,7 +278,7 @@ void DevicePilot::run(const CallContext& context, Executor& executor,
     report->note = lost_;
     return;
   }
-  const std::optional<Shape> shape = shape_call(context, report);
+  const std::optional<DeviceShape> shape = shape_call(context, report);
   if (!shape) return;
   const int64_t bytes = shape->layout.slots_offset + shape->layout.slots * shape->layout.slot_bytes;
   if (const Status status = device_->reserve(bytes); !status.ok()) {
@@ -364,7 +292,8 @@ void DevicePilot::run(const CallContext& context, Executor& executor,
        head += shape->heads_at_once) {
     const int64_t heads = std::min(shape->heads_at_once, context.call.key.heads - head);
     const std::vector<HeadBucket> buckets = prepare(context, *shape, head, heads, executor, report);
-    const std::vector<LaunchGroup> groups = make_groups(context, *shape, buckets, head, heads);
+    const std::vector<LaunchGroup> groups =
+        make_launch_groups(context, *shapes_, *shape, buckets, head, heads);
     if (groups.empty()) continue;
     const std::vector<int32_t> order =
         order_groups(context, *shape, groups, executor.threads(), report);

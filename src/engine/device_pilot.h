@@ -29,20 +29,15 @@ class DevicePilot {
   int64_t scratch_bytes() const;
 
  private:
-  struct Shape;
-
   bool start();
   /// How the call is cut for the device; nullopt, with a note, when it cannot be.
-  std::optional<Shape> shape_call(const CallContext& context, DeviceReport* report) const;
+  std::optional<DeviceShape> shape_call(const CallContext& context, DeviceReport* report) const;
   /// Sizes launches and buffers for groups of shape->most_rows; false: the device is too small.
-  bool lay_out(const AttentionCall& call, Shape* shape) const;
-  std::vector<HeadBucket> prepare(const CallContext& context, const Shape& shape,
+  bool lay_out(const AttentionCall& call, DeviceShape* shape) const;
+  std::vector<HeadBucket> prepare(const CallContext& context, const DeviceShape& shape,
                                   int64_t first_head, int64_t heads, Executor& executor,
                                   DeviceReport* report);
-  std::vector<LaunchGroup> make_groups(const CallContext& context, const Shape& shape,
-                                       const std::vector<HeadBucket>& buckets, int64_t first_head,
-                                       int64_t heads) const;
-  std::vector<int32_t> order_groups(const CallContext& context, const Shape& shape,
+  std::vector<int32_t> order_groups(const CallContext& context, const DeviceShape& shape,
                                     const std::vector<LaunchGroup>& groups, int cpu_threads,
                                     DeviceReport* report) const;
   void run_groups(const CallContext& context, const DeviceLayout& layout,

@@ -13,7 +13,7 @@
 #include <span>
 #include <vector>
 
-#include "engine/device_operands.h"
+#include "engine/launch_groups.h"
 #include "engine/shadow_tile.h"
 #include "pilot/device_scores.h"
 #include "plan/graph_bank.h"
@@ -21,28 +21,6 @@
 #include "plan/stage_times.h"
 
 namespace shadowattn {
-
-/// KV heads that share a bucket × a run of query tiles.
-struct LaunchGroup {
-  int64_t first_tile = 0;  ///< of CallPlan::tiles
-  int64_t tiles = 0;
-  RowRange rows;
-  std::vector<int32_t> kv_heads;
-  Requantisation requantisation;
-  int32_t row_bucket = 0;
-  std::vector<KeyTile> key_tiles;  ///< relative to the first visible key
-};
-
-/// Where operands lie in the device's memory: the keys of some KV heads, then the slots.
-struct DeviceLayout {
-  int64_t first_key = 0;      ///< absolute
-  int64_t padded_keys = 0;    ///< per KV head
-  int64_t first_kv_head = 0;  ///< whose keys are there
-  int64_t head_bytes = 0;     ///< from the keys of one head to the next
-  int64_t slots_offset = 0;
-  int64_t slot_bytes = 0;
-  int32_t slots = 1;
-};
 
 class LaunchQueue {
  public:
