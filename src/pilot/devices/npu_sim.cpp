@@ -1,11 +1,11 @@
 #include "pilot/devices/npu_sim.h"
 
 #include <pthread.h>
-#include <time.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <ctime>
 #include <new>
 #include <optional>
 #include <string>
