@@ -67,7 +67,7 @@ bool set_fault(std::string_view text, Config& config) {
 }
 
 std::string get_fault(const Config& config) {
-  const std::string name = name_of(kFaults, device(config).fault);
+  std::string name = name_of(kFaults, device(config).fault);
   if (device(config).fault_at == 0) return name;
   return name + "@" + format_number(device(config).fault_at);
 }
