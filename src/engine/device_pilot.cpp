@@ -43,21 +43,6 @@ class Timer {
   Device::Clock::time_point start_ = Device::Clock::now();
 };
 
-void add(const DeviceReport& part, DeviceReport* sum) {
-  if (sum->note.empty()) sum->note = part.note;
-  sum->launches += part.launches;
-  sum->refused_tiles += part.refused_tiles;
-  sum->query_elements += part.query_elements;
-  sum->clipped_queries += part.clipped_queries;
-  sum->sampled_scores += part.sampled_scores;
-  sum->saturated_scores += part.saturated_scores;
-  sum->sampled_kept += part.sampled_kept;
-  sum->tied_kept += part.tied_kept;
-  sum->checked_scores += part.checked_scores;
-  sum->busy_ns += part.busy_ns;
-  sum->wait_ns += part.wait_ns;
-}
-
 }  // namespace
 
 DevicePilot::DevicePilot(const DeviceOptions& options, std::unique_ptr<Device> device)
@@ -261,7 +246,7 @@ void DevicePilot::run_groups(const CallContext& context, const DeviceLayout& lay
   queue.drain();
   report->span_ns += timer.ns();
   report->rows += rows.load();
-  add(queue.report(), report);
+  add_counters(queue.report(), report);
   if (queue.status().ok()) return;
   if (queue.wrong()) {
     std::fill(done.begin(), done.end(), uint8_t{0});

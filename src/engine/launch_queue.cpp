@@ -36,16 +36,6 @@ void remember_refusal(GraphBank& bank, GraphId graph) try {
 } catch (const std::bad_alloc&) {  // it will be asked for again
 }
 
-void add_seen(const DeviceReport& seen, DeviceReport* report) {
-  report->busy_ns += seen.busy_ns;
-  report->wait_ns += seen.wait_ns;
-  report->checked_scores += seen.checked_scores;
-  report->sampled_scores += seen.sampled_scores;
-  report->saturated_scores += seen.saturated_scores;
-  report->sampled_kept += seen.sampled_kept;
-  report->tied_kept += seen.tied_kept;
-}
-
 int64_t now_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
              Device::Clock::now().time_since_epoch())
@@ -53,6 +43,21 @@ int64_t now_ns() {
 }
 
 }  // namespace
+
+void add_counters(const DeviceReport& part, DeviceReport* sum) {
+  if (sum->note.empty()) sum->note = part.note;
+  sum->launches += part.launches;
+  sum->refused_tiles += part.refused_tiles;
+  sum->query_elements += part.query_elements;
+  sum->clipped_queries += part.clipped_queries;
+  sum->sampled_scores += part.sampled_scores;
+  sum->saturated_scores += part.saturated_scores;
+  sum->sampled_kept += part.sampled_kept;
+  sum->tied_kept += part.tied_kept;
+  sum->checked_scores += part.checked_scores;
+  sum->busy_ns += part.busy_ns;
+  sum->wait_ns += part.wait_ns;
+}
 
 LaunchQueue::LaunchQueue(const Parts& parts, std::span<const LaunchGroup> groups,
                          std::span<const int32_t> order)
@@ -344,7 +349,7 @@ std::optional<LaunchQueue::Job> LaunchQueue::next(int32_t lane) {
     Status status = fetch(*turn, job, lane, &tile, &seen);
     lock.lock();
 
-    add_seen(seen, &report_);
+    add_counters(seen, &report_);
     if (status.ok()) {
       if (turn->last) observe_device(turn->group, turn->slot);
       return job;

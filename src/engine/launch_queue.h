@@ -22,6 +22,9 @@
 
 namespace shadowattn {
 
+/// Adds the counters and times of `part`, and its note when there was none.
+void add_counters(const DeviceReport& part, DeviceReport* sum);
+
 class LaunchQueue {
  public:
   /// A KV head of a group whose scores are there.

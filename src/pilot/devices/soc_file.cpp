@@ -145,7 +145,7 @@ Result<double> read_figure(const json& object, const Figure& figure, const std::
   if (s.ok()) s = check_text(object, "source", place);
   if (!s.ok()) return s;
   if (!object["value"].is_number()) return error_at(place, "needs a number as \"value\"");
-  const auto factor = unit_factor(object["unit"].get<std::string>(), figure, place);
+  auto factor = unit_factor(object["unit"].get<std::string>(), figure, place);
   if (!factor.ok()) return factor;
   const double value = object["value"].get<double>() * factor.value();
   if (!(value >= figure.smallest && value <= figure.largest)) {
