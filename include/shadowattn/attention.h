@@ -84,6 +84,9 @@ struct AttentionCall {
   float logit_softcap = 0.0F;
   /// Optional [H]: one more logit per head that takes softmax mass but has no value (gpt-oss).
   const float* sink_logits = nullptr;
+  /// Layer of the model, for the engine's profile and for what it learns from one call for the
+  /// next; -1: unknown, and the call is taken by itself.
+  int32_t layer = -1;
 };
 
 }  // namespace shadowattn

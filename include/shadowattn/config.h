@@ -1,6 +1,6 @@
 // The one configuration string, as the plug-in reads it from the environment variable SHADOWATTN:
 //
-//   mode=shadow,keep=0.2,sink=4,recent=64,floor=256,rows=8,share_heads=yes,threads=2,
+//   mode=shadow,attn_error=0.05,keep=1,sink=4,recent=64,floor=256,rows=8,share_heads=yes,threads=2,
 //   min_rows=0,report=out.json,isa=avx2
 #pragma once
 
@@ -25,6 +25,9 @@ struct Config {
   int32_t min_rows = 0;
   /// Where the JSON report is written when the host ends; empty: nowhere.
   std::string report_path;
+  /// A profile to read (shadowattn/profile.h), by whoever makes an engine of this config; empty:
+  /// none.
+  std::string profile_path;
   /// Where a timeline of all calls is written when the host ends (docs/plugin.md); empty: nowhere.
   std::string trace_path;
 };

@@ -15,6 +15,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "shadowattn/attention.h"
 #include "shadowattn/cpu.h"
@@ -28,7 +29,16 @@ namespace shadowattn {
 enum class Mode {
   kDense,   ///< every visible token: exact attention with our own kernels
   kShadow,  ///< pilot, select, attend
+
+  // What others do, to compare with. Written to be right, not to be fast.
+  kSparseF32,  ///< as kShadow, but tokens are chosen by scores of f32 operands
+  kBlock,      ///< whole blocks of 64 keys, chosen by the query's score with each block's mean key
+  kNpuInt8,    ///< dense, all in INT8 with scales per tensor that the layer's first call fixes
+  kWindow,     ///< the first `sink` and the last tokens only
+  kOracle,     ///< each row's best tokens by its exact logits
 };
+
+struct Profile;
 
 /// Arithmetic of exact attention. Scores for the choice of tokens are INT8 either way.
 enum class Precision {
@@ -37,12 +47,17 @@ enum class Precision {
           ///< multiplies these faster (kernels/attend16/attend16.h states the error); else f32
 };
 
-/// How many tokens a list keeps: clamp(ceil(keep · visible), keep_floor, visible), where visible
-/// is the number of keys that the rows of the list may see. The first `sink` and the last `recent`
-/// visible tokens and each row's own token are always in, and count as kept.
+/// How many tokens a list keeps: at most clamp(ceil(keep · visible), keep_floor, visible), where
+/// visible is the number of keys that the rows of the list may see. The first `sink` and the last
+/// `recent` visible tokens and each row's own token are always in, and count as kept.
 struct EngineOptions {
   Mode mode = Mode::kShadow;
-  double keep = 0.2;         ///< share of visible tokens, in (0, 1]
+  double keep = 1.0;  ///< share of visible tokens, in (0, 1]
+  /// Share of softmax mass that a query may lose, in [0, 1): of the tokens by which it is allowed,
+  /// a list keeps the fewest that leave its rows, on average, 1 - attn_error of their mass (by the
+  /// estimate, with a margin for the estimate's own error). 0: no such aim, a list keeps as many
+  /// as `keep` allows.
+  double attn_error = 0.05;
   int32_t keep_floor = 256;  ///< tokens; shorter contexts than this are dense
   int32_t sink = 4;          ///< tokens
   int32_t recent = 64;       ///< tokens
@@ -63,6 +78,13 @@ struct EngineOptions {
   /// measures on this machine when it first meets a shape of heads (some milliseconds). false:
   /// always shadow where there is something to leave out.
   bool gate = true;
+
+  /// Of the (query head, row) pairs of a shadow call about one in so many is compared with exact
+  /// attention (CallReport::samples); 0: none.
+  int32_t sample_every = 1024;
+
+  /// Shares and lists per head, made for the model at hand; null: none (shadowattn/profile.h).
+  std::shared_ptr<const Profile> profile = nullptr;
 
   /// What computes the estimate. A device other than "cpu" is started at the first call that has
   /// something for it; whatever it does not do, or does wrongly, the CPU does.
@@ -118,6 +140,19 @@ struct DeviceReport {
   int64_t simulation_cpu_ns = 0;  ///< CPU time spent playing the device
 };
 
+/// One query row of one head, compared with exact attention. Mass: share of its softmax sum.
+struct RowSample {
+  int32_t head = 0;
+  int32_t row = 0;
+  int64_t visible = 0;          ///< keys that it sees
+  int64_t kept = 0;             ///< of these, in its list
+  double estimated_lost = 0.0;  ///< mass outside its list as the estimate has it, mean of the list
+  double lost = 0.0;            ///< mass outside its list
+  double oracle_lost = 0.0;     ///< mass outside its `kept` best keys
+  int64_t oracle_kept = 0;      ///< fewest keys with as much mass as its list
+  double recall = 0.0;          ///< share of its `kept` best keys that are in its list
+};
+
 /// What one call did. Times are sums over threads, in nanoseconds.
 struct CallReport {
   DenseReason dense_reason = DenseReason::kNone;  ///< of the whole call
@@ -130,6 +165,15 @@ struct CallReport {
   /// Query rows × KV heads computed densely because their queries or keys held a NaN or an
   /// infinity.
   int64_t nonfinite_rows = 0;
+  /// Query rows × KV heads computed densely because the estimate is too rough for attn_error.
+  int64_t unpromised_rows = 0;
+  /// Query rows × KV heads computed densely because that was predicted to be faster than what
+  /// attn_error needs, or the profile said so.
+  int64_t dense_rows = 0;
+  /// Sum over (query head, row) pairs of the mass estimated to be lost, and their number.
+  double estimated_lost = 0.0;
+  int64_t estimated_rows = 0;
+  std::vector<RowSample> samples;
   int64_t pilot_ns = 0;  ///< quantising included
   int64_t select_ns = 0;
   int64_t attend_ns = 0;

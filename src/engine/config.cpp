@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "engine/config_keys.h"
@@ -23,12 +24,28 @@ bool set_keep(std::string_view text, Config& config) {
   return true;
 }
 
+bool set_attn_error(std::string_view text, Config& config) {
+  const auto number = parse_number<double>(text);
+  if (!number || !(*number >= 0.0 && *number < 1.0)) return false;
+  config.engine.attn_error = *number;
+  return true;
+}
+
+constexpr std::pair<std::string_view, Mode> kModes[] = {
+    {"shadow", Mode::kShadow}, {"dense", Mode::kDense},      {"sparse-f32", Mode::kSparseF32},
+    {"block", Mode::kBlock},   {"npu-int8", Mode::kNpuInt8}, {"window", Mode::kWindow},
+    {"oracle", Mode::kOracle},
+};
+
 bool set_mode(std::string_view text, Config& config) {
   config.enabled = text != "off";
   if (text == "off") return true;
-  if (text != "dense" && text != "shadow") return false;
-  config.engine.mode = text == "dense" ? Mode::kDense : Mode::kShadow;
-  return true;
+  for (const auto& [name, mode] : kModes) {
+    if (name != text) continue;
+    config.engine.mode = mode;
+    return true;
+  }
+  return false;
 }
 
 bool set_isa(std::string_view text, Config& config) {
@@ -43,15 +60,22 @@ bool set_isa(std::string_view text, Config& config) {
 
 std::string format_mode(const Config& config) {
   if (!config.enabled) return "off";
-  return config.engine.mode == Mode::kDense ? "dense" : "shadow";
+  for (const auto& [name, mode] : kModes) {
+    if (mode == config.engine.mode) return std::string(name);
+  }
+  return "";
 }
 
 constexpr ConfigKey kKeys[] = {
-    {"mode", "shadow, dense or off",
+    {"mode", "shadow, dense, off; to compare: sparse-f32, block, npu-int8, window, oracle",
      "sparse attention; exact attention by our kernels; everything left to the host", set_mode,
      format_mode},
-    {"keep", "a number above 0 and at most 1", "share of the visible tokens that a list keeps",
-     set_keep, [](const Config& c) { return format_number(c.engine.keep); }},
+    {"attn_error", "0 up to but not 1",
+     "share of softmax mass that a query may lose; 0: lists keep what keep says", set_attn_error,
+     [](const Config& c) { return format_number(c.engine.attn_error); }},
+    {"keep", "a number above 0 and at most 1",
+     "share of the visible tokens that a list keeps at most", set_keep,
+     [](const Config& c) { return format_number(c.engine.keep); }},
     {"floor", "0 ... 1073741824", "a list keeps at least so many tokens",
      [](std::string_view t, Config& c) { return set_int(t, 0, kMaxTokens, c.engine.keep_floor); },
      [](const Config& c) { return std::to_string(c.engine.keep_floor); }},
@@ -90,6 +114,17 @@ constexpr ConfigKey kKeys[] = {
        return t == "auto" || t == "off";
      },
      [](const Config& c) { return std::string(c.engine.gate ? "auto" : "off"); }},
+    {"sample", "0 ... 1073741824",
+     "one of so many rows and heads is compared with exact attention for the report; 0: none",
+     [](std::string_view t, Config& c) { return set_int(t, 0, kMaxTokens, c.engine.sample_every); },
+     [](const Config& c) { return std::to_string(c.engine.sample_every); }},
+    {"profile", "a file name without a comma",
+     "what `shadowattn profile` measured of the model; none: no profile",
+     [](std::string_view t, Config& c) {
+       c.profile_path = t;
+       return true;
+     },
+     [](const Config& c) { return c.profile_path; }},
     {"threads", "0 ... 1024", "threads to use; 0: as many as the host asks for",
      [](std::string_view t, Config& c) { return set_int(t, 0, kMaxThreads, c.threads); },
      [](const Config& c) { return std::to_string(c.threads); }},

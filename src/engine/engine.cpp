@@ -24,9 +24,17 @@ constexpr std::string_view kCpuDevice = "cpu";
 std::string text(int64_t value) { return std::to_string(value); }
 
 Status check_options(const EngineOptions& o) {
+  if (o.mode != Mode::kDense && o.mode != Mode::kShadow) {
+    return Status::unsupported("this mode is not built yet");
+  }
   if (!(o.keep > 0.0 && o.keep <= 1.0)) {
     return Status::invalid_argument("keep must be in (0, 1], not " + std::to_string(o.keep));
   }
+  if (!(o.attn_error >= 0.0 && o.attn_error < 1.0)) {
+    return Status::invalid_argument("attn_error must be in [0, 1), not " +
+                                    std::to_string(o.attn_error));
+  }
+  if (o.sample_every < 0) return Status::invalid_argument("sample_every must not be negative");
   if (o.keep_floor < 0 || o.sink < 0 || o.recent < 0) {
     return Status::invalid_argument("keep_floor, sink and recent must not be negative");
   }

@@ -136,7 +136,7 @@ TEST(ScoreCheck, AnyBytesAreSafe) {
   for (const double sign : {1.0, -1.0}) {
     s.scores.log2_per_unit = sign;
     DeviceReport report;
-    count_saturated(s.scores, {.keep_floor = 0}, visibility, 1, &report);
+    count_saturated(s.scores, {.keep = 0.2, .keep_floor = 0}, visibility, 1, &report);
     EXPECT_EQ(report.sampled_scores, 192);
   }
 }

@@ -169,7 +169,7 @@ Problem good_call() {
 }
 
 TEST(EngineErrorTest, BadShapesAreRefusedWithAReason) {
-  Engine engine = test::make_engine({.keep_floor = 0});
+  Engine engine = test::make_engine({.keep = 0.2, .keep_floor = 0});
   ASSERT_TRUE(engine.attend(good_call().call).ok());
   for (const BadCall& bad : bad_shapes()) {
     Problem p = good_call();
@@ -185,7 +185,7 @@ TEST(EngineErrorTest, BadShapesAreRefusedWithAReason) {
 }
 
 TEST(EngineErrorTest, MissingDataIsRefused) {
-  Engine engine = test::make_engine({.keep_floor = 0});
+  Engine engine = test::make_engine({.keep = 0.2, .keep_floor = 0});
   for (const BadCall& bad : bad_pointers()) {
     Problem p = good_call();
     bad.spoil(p);
@@ -260,8 +260,9 @@ void spoil(Problem& p, test::Random& random) {
 TEST(EngineErrorTest, RandomCallsNeverCrash) {
   std::vector<Engine> engines;
   engines.push_back(test::make_engine({.mode = Mode::kDense}));
-  engines.push_back(test::make_engine({.keep_floor = 0, .recent = 3, .threads = 2}));
-  engines.push_back(test::make_engine({.keep_floor = 0, .rows_per_list = 1, .share_heads = false}));
+  engines.push_back(test::make_engine({.keep = 0.2, .keep_floor = 0, .recent = 3, .threads = 2}));
+  engines.push_back(
+      test::make_engine({.keep = 0.2, .keep_floor = 0, .rows_per_list = 1, .share_heads = false}));
   test::Random random(2024);
   int64_t accepted = 0;
   constexpr int64_t kCalls = 1500;
@@ -288,7 +289,7 @@ TEST(EngineErrorTest, RandomCallsNeverCrash) {
 }
 
 TEST(EngineErrorTest, AGoodCallWorksAfterBadOnes) {
-  Engine engine = test::make_engine({.keep_floor = 0});
+  Engine engine = test::make_engine({.keep = 0.2, .keep_floor = 0});
   Problem p = good_call();
   test::attend(engine, p);
   const std::vector<uint32_t> expected = test::bits(p);

@@ -188,8 +188,8 @@ TEST(Q8EngineExtremesTest, AnyBlockIsTakenAsItIs) {
         twins.value.set_scale(0, j, 32 * (j % 2), kScales[j % 7]);
       }
       twins.update();
-      const CallReport report =
-          expect_twins(twins, {.mode = mode, .keep_floor = 0, .isa = std::string(level.name)});
+      const CallReport report = expect_twins(
+          twins, {.mode = mode, .keep = 0.2, .keep_floor = 0, .isa = std::string(level.name)});
       EXPECT_EQ(report.nonfinite_rows, 0);
     }
   }
@@ -203,8 +203,8 @@ TEST(Q8EngineExtremesTest, ScalesThatAreNotFiniteActAsInF32) {
           Twins twins({"", {4, 2, 17, 150, 64, 64}, true, true, causal});
           (in_key ? twins.key : twins.value).set_scale(0, 40, 32, bad);
           twins.update();
-          const CallReport report =
-              expect_twins(twins, {.mode = mode, .keep_floor = 0, .isa = std::string(level.name)});
+          const CallReport report = expect_twins(
+              twins, {.mode = mode, .keep = 0.2, .keep_floor = 0, .isa = std::string(level.name)});
           EXPECT_EQ(report.nonfinite_rows, in_key && mode == Mode::kShadow ? 17 : 0);
         }
       }
@@ -224,7 +224,8 @@ TEST(Q8EngineExtremesTest, HiddenGarbageDoesNotLeak) {
       twins.key.set_scale(1, 40, 0, 0x7E01);
       twins.value.set_scale(1, 40, 0, 0x7C00);
       twins.update();
-      expect_twins(twins, {.mode = mode, .keep_floor = 0, .isa = std::string(level.name)});
+      expect_twins(twins,
+                   {.mode = mode, .keep = 0.2, .keep_floor = 0, .isa = std::string(level.name)});
       for (const uint32_t bits : test::bits(twins.q8)) {
         ASSERT_TRUE(std::isfinite(std::bit_cast<float>(bits)));
       }

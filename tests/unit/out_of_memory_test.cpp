@@ -121,7 +121,7 @@ TEST_F(OutOfMemoryTest, EveryAllocationOfACallMayFail) {
     for (const Mode mode : {Mode::kDense, Mode::kShadow}) {
       for (test::Problem* p : {&masked, &plain, &in_parts}) {
         expect_out_of_memory_everywhere(
-            *p, {.mode = mode, .keep_floor = 0, .precision = precision, .threads = 2});
+            *p, {.mode = mode, .keep = 0.2, .keep_floor = 0, .precision = precision, .threads = 2});
       }
     }
   }
@@ -132,7 +132,7 @@ TEST_F(OutOfMemoryTest, EveryAllocationOfACallWithADeviceMayFail) {
   // its part.
   test::Problem p({4, 2, 20, 200, 64, 64, ElementType::kF16});
   p.set_causal(180);
-  EngineOptions options = {.keep_floor = 0, .sink = 2, .recent = 4, .threads = 2};
+  EngineOptions options = {.keep = 0.2, .keep_floor = 0, .sink = 2, .recent = 4, .threads = 2};
   Engine on_cpu = test::make_engine(options);
   test::attend(on_cpu, p);
   const std::vector<uint32_t> cpu = test::bits(p);
@@ -165,7 +165,8 @@ TEST_F(OutOfMemoryTest, ASecondCallOfTheSameSizeAllocatesLittle) {
   // Scratch memory stays: what remains does not grow with the number of keys.
   const auto allocations = [](Mode mode, Precision precision, int64_t rows, int64_t keys) {
     test::Problem p({2, 1, rows, keys, 64, 64, ElementType::kF16});
-    Engine engine = test::make_engine({.mode = mode, .keep_floor = 0, .precision = precision});
+    Engine engine =
+        test::make_engine({.mode = mode, .keep = 0.2, .keep_floor = 0, .precision = precision});
     test::attend(engine, p);
     allocations_left = int64_t{1} << 40;
     EXPECT_TRUE(engine.attend(p.call).ok());

@@ -1,0 +1,47 @@
+// What a query row lost by its token list, measured against its exact logits.
+//
+// With p = softmax over the keys that the row sees (a sink's logit in the sum), S its list, S* its
+// |S| best keys:
+//
+//   lost   = 1 - Σ_{i∈S} p_i        recall = |S ∩ S*| / |S|        oracle lost = 1 - Σ_{i∈S*} p_i
+//
+// The output o = Σ p_i·v_i and that of the list, ô = Σ_{i∈S} p_i·v_i / (1 - lost), differ by
+// ‖o - ô‖ ≤ 2 · lost · max_i ‖v_i‖: of o - ô = Σ_{i∉S} p_i·v_i - lost/(1 - lost) · Σ_{i∈S} p_i·v_i
+// either sum is at most lost · max ‖v_i‖.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/attend/attend.h"
+#include "plan/visibility.h"
+#include "select/token_lists.h"
+#include "shadowattn/attention.h"
+#include "shadowattn/engine.h"
+
+namespace shadowattn {
+
+/// One object per thread, reused.
+class RowSampler {
+ public:
+  /// Compares `list`, of which the row has the keys that it sees, with all that it sees. Leaves
+  /// estimated_lost at zero. Throws std::bad_alloc.
+  RowSample measure(const AttentionCall& call, const Visibility& visibility, int64_t head,
+                    int64_t row, const TokenList& list, const AttendKernel& kernel);
+
+  int64_t scratch_bytes() const;
+
+ private:
+  /// Exact logits of the keys that the row sees, and which these are.
+  void gather_logits(const AttentionCall& call, const Visibility& visibility, int64_t head,
+                     int64_t row, const AttendKernel& kernel);
+
+  std::vector<float> keys_;     // [kAttendBlock][dim]
+  std::vector<float> query_;    // [dim]
+  std::vector<int32_t> index_;  // keys seen
+  std::vector<double> weight_;  // [keys seen] softmax shares
+  std::vector<double> sorted_;  // the same, largest first
+  std::vector<double> kept_;    // of those in the list
+};
+
+}  // namespace shadowattn
