@@ -118,6 +118,11 @@ Status PluginState::apply(Config config) {
   // Forces a level for any program; isa= in the config is the more specific of the two.
   const char* isa = std::getenv(kIsaVariable);
   if (isa != nullptr && config.engine.isa.empty()) config.engine.isa = isa;
+  if (std::shared_ptr<const Settings> same = settings_in_use(config); same != nullptr) {
+    const std::lock_guard lock(mutex_);
+    settings_ = std::move(same);
+    return {};
+  }
   // The engine knows what this machine can do: ask it now, not in the middle of a prompt.
   const Result<Engine> engine = Engine::create(config.engine);
   if (!engine.ok()) return engine.status();
@@ -128,6 +133,21 @@ Status PluginState::apply(Config config) {
   const std::string description = describe_device(config, settings.isa);
   set_settings(std::move(settings), description);
   return {};
+}
+
+/// The settings of an equal config that are still alive; null: none, or they write files, which
+/// begin anew with each config.
+std::shared_ptr<const Settings> PluginState::settings_in_use(const Config& config) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(earlier_, [](const auto& earlier) { return earlier.expired(); });
+  if (!config.report_path.empty() || !config.trace_path.empty()) return nullptr;
+  if (settings_ != nullptr && settings_->trace != nullptr) return nullptr;
+  const std::string text = to_string(config);
+  for (const auto& earlier : earlier_) {
+    const std::shared_ptr<const Settings> settings = earlier.lock();
+    if (settings != nullptr && to_string(settings->config) == text) return settings;
+  }
+  return nullptr;
 }
 
 /// The log goes on when its file stays the same; otherwise the file of the last one is written now.
@@ -154,6 +174,7 @@ void PluginState::set_settings(Settings settings, std::string description) {
   }
   settings.description = descriptions_.back().c_str();
   settings_ = std::make_shared<const Settings>(std::move(settings));
+  earlier_.push_back(settings_);
 }
 
 std::string PluginState::report_json() const {

@@ -16,5 +16,6 @@ Action add_bench(CLI::App& app);
 Action add_devices(CLI::App& app);
 Action add_record(CLI::App& app);
 Action add_trace(CLI::App& app);
+Action add_eval(CLI::App& app);
 
 }  // namespace shadowattn::tool
