@@ -6,6 +6,7 @@
 #include "report_file.h"
 #include "shadowattn/cpu.h"
 #include "shadowattn/engine.h"
+#include "shadowattn/profile.h"
 
 namespace shadowattn::plugin {
 namespace {
@@ -118,6 +119,7 @@ Status PluginState::apply(Config config) {
   // Forces a level for any program; isa= in the config is the more specific of the two.
   const char* isa = std::getenv(kIsaVariable);
   if (isa != nullptr && config.engine.isa.empty()) config.engine.isa = isa;
+  take_profile(config);
   // The engine knows what this machine can do: ask it now, not in the middle of a prompt.
   const Result<Engine> engine = Engine::create(config.engine);
   if (!engine.ok()) return engine.status();
@@ -128,6 +130,17 @@ Status PluginState::apply(Config config) {
   const std::string description = describe_device(config, settings.isa);
   set_settings(std::move(settings), description);
   return {};
+}
+
+void PluginState::take_profile(Config& config) {
+  if (config.profile_path.empty()) return;
+  Result<Profile> profile = load_profile(config.profile_path);
+  if (profile.ok()) {
+    config.engine.profile = std::make_shared<const Profile>(std::move(profile).value());
+    return;
+  }
+  warn_once("the profile is not used: " + profile.status().message());
+  config.profile_path.clear();
 }
 
 /// The log goes on when its file stays the same; otherwise the file of the last one is written now.
@@ -176,11 +189,11 @@ void PluginState::write_files() {
   if (!status.ok()) print_message(status.message());
 }
 
-void PluginState::note_device(const std::string& reason) {
-  constexpr size_t kMostReasons = 16;  // they may hold numbers
+void PluginState::warn_once(const std::string& message) {
+  constexpr size_t kMostMessages = 16;  // they may hold numbers
   const std::lock_guard lock(write_mutex_);
-  if (printed_.size() >= kMostReasons || !printed_.insert(reason).second) return;
-  print_message(reason + "; the CPU does its part");
+  if (printed_.size() >= kMostMessages || !printed_.insert(message).second) return;
+  print_message(message);
 }
 
 PluginState* shared_state(const void* caller) {
