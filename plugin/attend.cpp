@@ -40,7 +40,10 @@ Status attend_node(const ggml_tensor* node, const AttendFn& preferred, const Att
   const FlashAttnNode attention(node);
   const int layer = layer_of(node);
   for (int64_t stream = 0; stream < attention.streams(); ++stream) {
-    Status status = attend_stream(attention.call(stream), layer, preferred, dense, report);
+    AttentionCall call = attention.call(stream);
+    // Streams are other sequences: what one teaches of a layer holds for all.
+    call.layer = layer;
+    Status status = attend_stream(call, layer, preferred, dense, report);
     if (!status.ok()) return status;
   }
   return {};

@@ -6,6 +6,7 @@
 #include "report_file.h"
 #include "shadowattn/cpu.h"
 #include "shadowattn/engine.h"
+#include "shadowattn/profile.h"
 
 namespace shadowattn::plugin {
 namespace {
@@ -118,15 +119,14 @@ Status PluginState::apply(Config config) {
   // Forces a level for any program; isa= in the config is the more specific of the two.
   const char* isa = std::getenv(kIsaVariable);
   if (isa != nullptr && config.engine.isa.empty()) config.engine.isa = isa;
-  if (std::shared_ptr<const Settings> same = settings_in_use(config); same != nullptr) {
-    const std::lock_guard lock(mutex_);
-    settings_ = std::move(same);
-    return {};
-  }
+  const std::string asked = to_string(config);
+  if (use_again(asked)) return {};
+  take_profile(config);
   // The engine knows what this machine can do: ask it now, not in the middle of a prompt.
   const Result<Engine> engine = Engine::create(config.engine);
   if (!engine.ok()) return engine.status();
   Settings settings;
+  settings.asked = asked;
   settings.config = config;
   settings.isa = isa_name(engine.value().features());
   settings.trace = trace_for(config);
@@ -135,19 +135,28 @@ Status PluginState::apply(Config config) {
   return {};
 }
 
-/// The settings of an equal config that are still alive; null: none, or they write files, which
-/// begin anew with each config.
-std::shared_ptr<const Settings> PluginState::settings_in_use(const Config& config) {
+bool PluginState::use_again(const std::string& asked) {
   const std::lock_guard lock(mutex_);
   std::erase_if(earlier_, [](const auto& earlier) { return earlier.expired(); });
-  if (!config.report_path.empty() || !config.trace_path.empty()) return nullptr;
-  if (settings_ != nullptr && settings_->trace != nullptr) return nullptr;
-  const std::string text = to_string(config);
+  if (settings_ != nullptr && settings_->trace != nullptr) return false;
   for (const auto& earlier : earlier_) {
-    const std::shared_ptr<const Settings> settings = earlier.lock();
-    if (settings != nullptr && to_string(settings->config) == text) return settings;
+    std::shared_ptr<const Settings> settings = earlier.lock();
+    if (settings == nullptr || settings->asked != asked || settings->trace != nullptr) continue;
+    settings_ = std::move(settings);
+    return true;
   }
-  return nullptr;
+  return false;
+}
+
+void PluginState::take_profile(Config& config) {
+  if (config.profile_path.empty()) return;
+  Result<Profile> profile = load_profile(config.profile_path);
+  if (profile.ok()) {
+    config.engine.profile = std::make_shared<const Profile>(std::move(profile).value());
+    return;
+  }
+  warn_once("the profile is not used: " + profile.status().message());
+  config.profile_path.clear();
 }
 
 /// The log goes on when its file stays the same; otherwise the file of the last one is written now.
@@ -197,11 +206,11 @@ void PluginState::write_files() {
   if (!status.ok()) print_message(status.message());
 }
 
-void PluginState::note_device(const std::string& reason) {
-  constexpr size_t kMostReasons = 16;  // they may hold numbers
+void PluginState::warn_once(const std::string& message) {
+  constexpr size_t kMostMessages = 16;  // they may hold numbers
   const std::lock_guard lock(write_mutex_);
-  if (printed_.size() >= kMostReasons || !printed_.insert(reason).second) return;
-  print_message(reason + "; the CPU does its part");
+  if (printed_.size() >= kMostMessages || !printed_.insert(message).second) return;
+  print_message(message);
 }
 
 PluginState* shared_state(const void* caller) {

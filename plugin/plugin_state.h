@@ -23,7 +23,8 @@ namespace shadowattn::plugin {
 /// still has is the same object again, so that contexts of different configs can take turns and
 /// keep what their engines have learnt.
 struct Settings {
-  Config config;
+  std::string asked{};              ///< the config's text, before its profile was read
+  Config config;                    ///< with its profile read
   std::string isa;                  ///< name of the level in use
   const char* description = "";     ///< of the device; valid until the process ends
   std::shared_ptr<TraceLog> trace;  ///< null: no timeline is wanted
@@ -63,13 +64,19 @@ class PluginState {
   /// The number of a new backend, from 1.
   int32_t next_backend() { return ++backends_; }
   /// Prints why a device does not do its part; every reason once.
-  void note_device(const std::string& reason);
+  void note_device(const std::string& reason) { warn_once(reason + "; the CPU does its part"); }
 
  private:
   Status apply(Config config);
+  /// Reads the profile that the config names. A bad one is no reason to stop: it is reported and
+  /// taken out of the config.
+  void take_profile(Config& config);
+  void warn_once(const std::string& message);
   std::shared_ptr<TraceLog> trace_for(const Config& config) const;
   void apply_disabled(std::string_view why);
-  std::shared_ptr<const Settings> settings_in_use(const Config& config);
+  /// Goes back to the settings of the same config that are still alive, if there are any. Those
+  /// with a timeline are left alone: each belongs to a file.
+  bool use_again(const std::string& asked);
   void set_settings(Settings settings, std::string description);
 
   const HostGgml host_;
@@ -81,7 +88,7 @@ class PluginState {
   std::mutex write_mutex_;
   std::atomic<int> waiting_{0};
   std::atomic<int32_t> backends_{0};
-  std::set<std::string> printed_;  ///< reasons of note_device
+  std::set<std::string> printed_;  ///< messages of warn_once
 };
 
 /// The state of this process, made on the first call with the ggml that `caller` uses. Null, after

@@ -177,6 +177,7 @@ struct CallReport {
   int64_t pilot_ns = 0;  ///< quantising included
   int64_t select_ns = 0;
   int64_t attend_ns = 0;
+  int64_t sample_ns = 0;      ///< comparing with exact attention
   int64_t wall_ns = 0;        ///< of the whole call, as the caller sees it
   int64_t scratch_bytes = 0;  ///< memory that the engine holds after the call
   DeviceReport device;

@@ -2,6 +2,7 @@
 // kept as JSON beside the model (docs/profile.md).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -58,21 +59,27 @@ struct LayerProfile {
   std::vector<float> key_scales;
 };
 
+/// Longest profile, in bytes.
+inline constexpr size_t kLargestProfile = size_t{64} << 20;
+
 struct Profile {
   static constexpr int kVersion = 1;
 
+  std::string note;  ///< how it was made, for people; may be empty
   ProfiledModel model;
-  double attn_error = 0.05;  ///< that the lists were chosen for
-  std::vector<LayerProfile> layers;
+  double attn_error = 0.05;          ///< that the lists were chosen for
+  std::vector<LayerProfile> layers;  ///< [layers of the model]; one without attention has no heads
 };
 
-/// Reads a profile's JSON. What is missing, out of range or of another version is named.
+/// Reads a profile's JSON. What is missing, unknown, out of range or of another version is named:
+/// "layers[3].heads[1].keep must be in (0, 1], not 1.5". Refuses more than kLargestProfile bytes.
 Result<Profile> parse_profile(std::string_view json);
 
-/// The same from a file. Refuses files of more than 64 MiB and what is no regular file.
+/// The same from a regular file; messages begin with its path.
 Result<Profile> load_profile(const std::string& path);
 
-/// Readable JSON; parse_profile gives the same profile back.
+/// Readable JSON; parse_profile gives the same profile back, if it is one that makes sense. Throws
+/// std::bad_alloc.
 std::string to_json(const Profile& profile);
 
 }  // namespace shadowattn

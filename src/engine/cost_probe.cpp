@@ -137,7 +137,10 @@ Result<CostModel> measure_costs(const EngineOptions& options, const CostShape& s
   EngineOptions few = options;
   few.mode = Mode::kShadow;
   few.keep = 0.1;
+  few.attn_error = 0.0;
   few.keep_floor = 0;
+  few.sample_every = 0;
+  few.profile = nullptr;
   EngineOptions many = few;
   many.keep = 0.3;
 

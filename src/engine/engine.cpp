@@ -296,7 +296,7 @@ void Engine::Impl::run_shadow(const CallContext& context, CallReport* report) {
     device_pilot_->run(context, *executor_, workers_, done, &report->device);
     // Estimates that were not to be trusted are thrown away, and so is what was counted with them.
     if (std::find(done.begin(), done.end(), uint8_t{1}) == done.end()) {
-      for (TileWorker& worker : workers_) worker.counters = {};
+      for (TileWorker& worker : workers_) worker.forget();
     }
   }
   // One KV head after the other: only the keys of one are held as INT8.
@@ -316,12 +316,21 @@ void Engine::Impl::sum_up(const AttentionCall& call, const Visibility& visibilit
   for (const TileWorker& worker : workers_) {
     report->lists += worker.counters.lists;
     report->nonfinite_rows += worker.counters.nonfinite_rows;
+    report->unpromised_rows += worker.counters.unpromised_rows;
+    report->estimated_lost += worker.counters.estimated_lost;
+    report->estimated_rows += worker.counters.estimated_rows;
+    report->sample_ns += worker.counters.sample_ns;
+    report->samples.insert(report->samples.end(), worker.samples.begin(), worker.samples.end());
     report->kept_pairs += worker.counters.kept_pairs;
     report->pilot_ns += worker.counters.pilot_ns;
     report->select_ns += worker.counters.select_ns;
     report->attend_ns += worker.counters.attend_ns;
     report->scratch_bytes += worker.scratch_bytes();
   }
+  std::sort(report->samples.begin(), report->samples.end(),
+            [](const RowSample& a, const RowSample& b) {
+              return std::pair(a.head, a.row) < std::pair(b.head, b.row);
+            });
 }
 
 void Engine::Impl::attend(const AttentionCall& call, CallReport* report) {
@@ -338,13 +347,16 @@ void Engine::Impl::attend(const AttentionCall& call, CallReport* report) {
   const CallPlan plan = plan_call(options_, visibility, group_heads, dense_target, model);
   CallContext context{call, options_, kernels_, visibility, plan, keys_};
   context.trace = trace_;
+  const std::vector<ListBudget> budgets(static_cast<size_t>(call.key.heads),
+                                        ListBudget::from(options_));
+  context.budgets = budgets;
   context.on_device = !plan.dense() && device_pilot_ != nullptr;
   if (plan.dense()) {
     context.parts = dense_parts(static_cast<int64_t>(plan.tiles.size()) * call.key.heads,
                                 visibility.end() - visibility.begin());
   }
   for (TileWorker& worker : workers_) {
-    worker.counters = {};
+    worker.forget();
     worker.reserve(context);
   }
   CallReport done;

@@ -5,9 +5,9 @@
 
 #include "attend/row_state.h"
 #include "kernels/family.h"
+#include "pilot/estimate_error.h"
 
 namespace shadowattn {
-namespace {
 
 /// Adds the time since the last lap to a counter, and to the trace.
 class Stopwatch {
@@ -40,6 +40,8 @@ class Stopwatch {
   TraceEvent event_;
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
+
+namespace {
 
 /// The keys in [begin, end) that some row of the tile may see.
 TokenList visible_keys(const CallContext& context, const QueryTile& tile, int64_t begin,
@@ -87,7 +89,7 @@ void TileWorker::reserve(const CallContext& context) {
   }
   // Parts of a dense call hold the rows of all heads.
   rows *= context.parts > 1 ? call.query.heads : group_heads;
-  list_rows *= context.options.share_heads ? group_heads : 1;
+  list_rows *= context.plan.share_heads ? group_heads : 1;
   attender_.reserve(rows, call.query.dim, call.value.dim, context.kernels.attend);
   if (context.kernels.attend16 != nullptr) {
     attender16_.reserve(rows, call.query.dim, call.value.dim);
@@ -106,7 +108,7 @@ void TileWorker::reserve(const CallContext& context) {
 
 int64_t TileWorker::scratch_bytes() const {
   return estimate_.scratch_bytes() + device_estimate_.scratch_bytes() + selector_.scratch_bytes() +
-         attender_.scratch_bytes() + attender16_.scratch_bytes();
+         sampler_.scratch_bytes() + attender_.scratch_bytes() + attender16_.scratch_bytes();
 }
 
 void TileWorker::make_lists(const CallContext& context, const QueryTile& tile, int64_t kv_head) {
@@ -114,7 +116,7 @@ void TileWorker::make_lists(const CallContext& context, const QueryTile& tile, i
   const int64_t first_head = kv_head * group_heads;
   lists_.clear();
   for (const RowRange& rows : tile.groups) {
-    if (context.options.share_heads) {
+    if (context.plan.share_heads) {
       lists_.push_back({rows, first_head, group_heads});
       continue;
     }
@@ -175,13 +177,65 @@ bool keeps_everything(const CallContext& context, const QueryTile& tile, int64_t
       visible = std::max<int64_t>(visible, context.visibility.row(h, tile.rows.first + i).visible);
     }
   }
-  return keep_count(context.options, visible) >= visible;
+  return context.budgets[static_cast<size_t>(kv_head)].keeps_all(visible);
+}
+
+void TileWorker::sample(const CallContext& context, const ListRows& list, const TokenList& tokens,
+                        double estimated_lost) {
+  const auto every = static_cast<uint64_t>(context.options.sample_every);
+  if (every == 0) return;
+  const AttentionCall& call = context.call;
+  for (int64_t i = 0; i < list.count(); ++i) {
+    const int64_t head = list.head(i);
+    const int64_t row = list.row(i);
+    // A choice that does not depend on threads, and is another one for every call.
+    const auto pair = static_cast<uint64_t>((call.key.rows + row) * call.query.heads + head);
+    const uint64_t mixed =
+        (pair + static_cast<uint64_t>(call.layer + 1) * 0x632BE59BD9B4E019U) * 0x9E3779B97F4A7C15U;
+    if ((mixed >> 20) % every != 0) continue;
+    samples.push_back(
+        sampler_.measure(call, context.visibility, head, row, tokens, context.kernels.attend));
+    samples.back().estimated_lost = estimated_lost;
+  }
+}
+
+void TileWorker::finish_list(const CallContext& context, int64_t kv_head, const ListRows& list,
+                             int64_t first_key, int16_t* importance, double error_variance,
+                             Stopwatch& watch) {
+  ListBudget budget = context.budgets[static_cast<size_t>(kv_head)];
+  const bool by_mass = budget.by_mass();
+  if (by_mass) {
+    const double promised = estimated_budget(budget.attn_error, error_variance);
+    if (promised > 0.0) {
+      budget.attn_error = promised;
+    } else {
+      budget = {};  // everything
+      counters.unpromised_rows += list.rows.count;
+    }
+  }
+  const TokenList tokens = selector_.select(context.options, budget, context.visibility, list,
+                                            first_key, importance, context.kernels.select);
+  watch.lap(TraceStage::kSelect, &counters.select_ns);
+  const int64_t kept_before = counters.kept_pairs;
+  attend(context, kv_head, {&list, 1}, tokens, nullptr);
+  watch.lap(TraceStage::kAttend, &counters.attend_ns);
+  counters.list_kept_pairs += counters.kept_pairs - kept_before;
+  for (int64_t i = 0; i < list.count(); ++i) {
+    counters.list_pairs += context.visibility.row(list.head(i), list.row(i)).visible;
+  }
+  if (by_mass) {
+    counters.estimated_rows += list.count();
+    counters.estimated_lost += selector_.estimated_lost() * static_cast<double>(list.count());
+  }
+  sample(context, list, tokens, selector_.estimated_lost());
+  watch.lap(TraceStage::kSelect, &counters.sample_ns);
 }
 
 void TileWorker::run_estimated(const CallContext& context, const QueryTile& tile, int64_t kv_head,
                                const DeviceScores& scores) {
   const KernelSet& kernels = context.kernels;
   make_lists(context, tile, kv_head);
+  const bool by_mass = context.budgets[static_cast<size_t>(kv_head)].by_mass();
   Stopwatch watch(context.trace, lane_, kv_head, tile.rows);
   for (const ListRows& list : lists_) {
     int16_t* importance = nullptr;
@@ -190,14 +244,10 @@ void TileWorker::run_estimated(const CallContext& context, const QueryTile& tile
       importance = device_estimate_.rows().row(0);
     } else {
       device_estimate_.scores(scores, context.visibility, list, kernels.score_rank);
-      importance =
-          selector_.merge(context.visibility, list, 0, device_estimate_.rows(), kernels.select);
+      importance = selector_.merge(context.visibility, list, 0, device_estimate_.rows(), by_mass,
+                                   kernels.select);
     }
-    const TokenList tokens = selector_.select(context.options, context.visibility, list,
-                                              scores.first_key, importance, kernels.select);
-    watch.lap(TraceStage::kSelect, &counters.select_ns);
-    attend(context, kv_head, {&list, 1}, tokens, nullptr);
-    watch.lap(TraceStage::kAttend, &counters.attend_ns);
+    finish_list(context, kv_head, list, scores.first_key, importance, scores.error_variance, watch);
   }
   counters.lists += static_cast<int64_t>(lists_.size());
 }
@@ -223,7 +273,9 @@ void TileWorker::run(const CallContext& context, const QueryTile& tile, int64_t 
       return;
     }
   }
-  const int64_t kept_before = counters.kept_pairs;
+  const TileCounters before = counters;
+  const size_t samples_before = samples.size();
+  const bool by_mass = context.budgets[static_cast<size_t>(kv_head)].by_mass();
   int64_t first_row = 0;
   for (const ListRows& list : lists_) {
     int16_t* importance = nullptr;
@@ -233,20 +285,18 @@ void TileWorker::run(const CallContext& context, const QueryTile& tile, int64_t 
                                           kernels.pilot_dot, kernels.select);
       watch.lap(TraceStage::kPilot, &counters.pilot_ns);
       if (!finite) {
-        counters.kept_pairs = kept_before;  // of lists that the whole tile's output replaces
+        counters = before;  // lists that the whole tile's output replaces
+        samples.resize(samples_before);
         run_without_estimate(context, tile, kv_head);
         return;
       }
       importance = estimate_.rows().row(0);
     } else {
-      importance =
-          selector_.merge(context.visibility, list, first_row, estimate_.rows(), kernels.select);
+      importance = selector_.merge(context.visibility, list, first_row, estimate_.rows(), by_mass,
+                                   kernels.select);
     }
-    const TokenList tokens = selector_.select(context.options, context.visibility, list,
-                                              context.keys.begin(), importance, kernels.select);
-    watch.lap(TraceStage::kSelect, &counters.select_ns);
-    attend(context, kv_head, {&list, 1}, tokens, nullptr);
-    watch.lap(TraceStage::kAttend, &counters.attend_ns);
+    finish_list(context, kv_head, list, context.keys.begin(), importance,
+                estimate_.error_variance(), watch);
     first_row += list.count();
   }
   counters.lists += static_cast<int64_t>(lists_.size());

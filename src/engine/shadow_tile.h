@@ -7,6 +7,7 @@
 
 #include "attend/attend_lists.h"
 #include "attend/attend_lists16.h"
+#include "engine/row_sampler.h"
 #include "pilot/device_scores.h"
 #include "pilot/pilot.h"
 #include "plan/list_plan.h"
@@ -35,7 +36,8 @@ struct CallContext {
   const Visibility& visibility;
   const CallPlan& plan;
   const KeyEstimate& keys;  ///< of the KV head at hand; not built when the plan is dense
-  int64_t parts = 1;        ///< into which a dense call cuts its keys
+  std::span<const ListBudget> budgets = {};  ///< [KV heads]; empty when the plan is dense
+  int64_t parts = 1;                         ///< into which a dense call cuts its keys
   bool keys_finite = true;  ///< false: its keys hold a NaN or an infinity, and `keys` nothing
   bool on_device = false;   ///< some tiles come with a device's scores
   Trace* trace = nullptr;
@@ -48,11 +50,19 @@ bool keeps_everything(const CallContext& context, const QueryTile& tile, int64_t
 struct TileCounters {
   int64_t lists = 0;
   int64_t nonfinite_rows = 0;
+  int64_t unpromised_rows = 0;
   int64_t kept_pairs = 0;
+  int64_t list_pairs = 0;       ///< (row, head, key) triples that rows with lists see
+  int64_t list_kept_pairs = 0;  ///< of these, attended to
+  double estimated_lost = 0.0;
+  int64_t estimated_rows = 0;
+  int64_t sample_ns = 0;
   int64_t pilot_ns = 0;
   int64_t select_ns = 0;
   int64_t attend_ns = 0;
 };
+
+class Stopwatch;
 
 class TileWorker {
  public:
@@ -81,11 +91,23 @@ class TileWorker {
   int64_t scratch_bytes() const;
 
   TileCounters counters;
+  std::vector<RowSample> samples;
+
+  /// Empties both.
+  void forget() {
+    counters = {};
+    samples.clear();
+  }
 
  private:
   void make_lists(const CallContext& context, const QueryTile& tile, int64_t kv_head);
   /// run_dense for a tile whose queries or keys hold no estimate.
   void run_without_estimate(const CallContext& context, const QueryTile& tile, int64_t kv_head);
+  /// From the ranks of a list's keys to its output.
+  void finish_list(const CallContext& context, int64_t kv_head, const ListRows& list,
+                   int64_t first_key, int16_t* importance, double error_variance, Stopwatch& watch);
+  void sample(const CallContext& context, const ListRows& list, const TokenList& tokens,
+              double estimated_lost);
   void attend(const CallContext& context, int64_t kv_head, std::span<const ListRows> groups,
               const TokenList& list, float* states);
 
@@ -94,6 +116,7 @@ class TileWorker {
   TileEstimate estimate_;
   DeviceEstimate device_estimate_;
   TokenSelector selector_;
+  RowSampler sampler_;
   ListAttender attender_;
   ListAttender16 attender16_;
 };

@@ -32,6 +32,7 @@ struct DeviceScores {
   /// log2 units per score unit and unit of query_scale, signed:
   /// key scale · softmax scale · log2(e) / multiplier.
   double log2_per_unit = 0.0;
+  double error_variance = 0.0;  ///< of a logit, at most (pilot/estimate_error.h)
 };
 
 /// One object per thread, reused.

@@ -4,6 +4,8 @@
 #include <atomic>
 #include <cmath>
 
+#include "pilot/estimate_error.h"
+
 namespace shadowattn {
 namespace {
 
@@ -29,6 +31,7 @@ bool KeyEstimate::build(const AttentionCall& call, int64_t kv_head, int64_t begi
   float* scales = scales_.reserve(blocks * kPilotKeyBlock);
   chunk_.resize(static_cast<size_t>(executor.threads()));
   for (auto& chunk : chunk_) chunk.reserve(kKeysPerTask * dim);
+  norm2_.assign(static_cast<size_t>(executor.threads()), 0.0);
 
   const int64_t tasks = (end - begin + kKeysPerTask - 1) / kKeysPerTask;
   std::atomic<bool> finite{true};
@@ -40,9 +43,12 @@ bool KeyEstimate::build(const AttentionCall& call, int64_t kv_head, int64_t begi
                         .rows(call.key.row(kv_head, begin + first), call.key.row_stride, count, dim,
                               q8, scales + first);
     if (!ok) finite.store(false, std::memory_order_relaxed);
+    double& norm2 = norm2_[static_cast<size_t>(thread)];
+    norm2 = std::max(norm2, largest_norm2_of(q8, scales + first, count, dim));
     pilot.pack_keys(q8, count, dim, packed_.data() + first / kPilotKeyBlock * block_bytes_);
   });
   if (!finite.load(std::memory_order_relaxed)) return false;
+  largest_norm2_ = *std::max_element(norm2_.begin(), norm2_.end());
   normalise_factors();
   return true;
 }
@@ -120,7 +126,17 @@ bool TileEstimate::prepare(const AttentionCall& call, const KeyEstimate& keys,
     choose_factors(rows, list.count(), call.query.dim, call.scale < 0.0F);
     rows += list.count();
   }
+  error_variance_ = 0.0;
   for (int64_t i = 0; i < rows; ++i) {
+    const int64_t dim = call.query.dim;
+    const float q_scale = query_scale_.data()[i];
+    error_variance_ = std::max(
+        error_variance_, logit_error_variance({.scale = call.scale,
+                                               .query_norm2 = largest_norm2_of(
+                                                   quantised_.data() + i * dim, &q_scale, 1, dim),
+                                               .query_step = q_scale,
+                                               .key_norm2 = keys.largest_norm2(),
+                                               .key_step = keys.largest_scale()}));
     // score = logit · |factor| / (q_scale · k_max · |scale|)
     const double logit =
         static_cast<double>(query_scale_.data()[i]) * keys.largest_scale() * std::fabs(call.scale);

@@ -56,6 +56,8 @@ class KeyEstimate {
   const float* factors() const { return scales_.data(); }
   /// k_max: the largest scale of the keys.
   float largest_scale() const { return largest_scale_; }
+  /// Largest ‖k‖² of the quantised keys.
+  double largest_norm2() const { return largest_norm2_; }
   int64_t scratch_bytes() const;
 
  private:
@@ -65,9 +67,11 @@ class KeyEstimate {
   int64_t end_ = 0;
   int64_t block_bytes_ = 0;
   float largest_scale_ = 0.0F;
+  double largest_norm2_ = 0.0;
   ScratchBuffer<std::byte> packed_;           // [blocks] packed blocks
   ScratchBuffer<float> scales_;               // [blocks · kPilotKeyBlock]
   std::vector<ScratchBuffer<int8_t>> chunk_;  // per thread: one chunk of unpacked keys
+  std::vector<double> norm2_;                 // per thread: the largest so far
 };
 
 /// What the rows of one tile make of the keys. One object per thread, reused.
@@ -89,6 +93,10 @@ class TileEstimate {
              const ListRows& list, int64_t step, const QuantizeKernel& quantize,
              const PilotDotKernel& pilot, const SelectKernel& select);
 
+  /// Variance of the error of a logit, at most, of the rows that `scores` or `ranks` had last:
+  /// pilot/estimate_error.h.
+  double error_variance() const { return error_variance_; }
+
   /// Of `scores`: rows counted through all lists; of `ranks`: row 0 alone.
   ScoreRows rows() { return {scores_.data(), stride_, first_key_, units_per_logit_.data()}; }
   int64_t scratch_bytes() const;
@@ -108,6 +116,7 @@ class TileEstimate {
 
   int64_t stride_ = 0;
   int64_t first_key_ = 0;
+  double error_variance_ = 0.0;
   RowLevels levels_;
   ScratchBuffer<int8_t> quantised_;        // [rows][dim]
   ScratchBuffer<std::byte> packed_;        // packed query rows

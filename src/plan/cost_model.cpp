@@ -2,15 +2,13 @@
 
 #include <algorithm>
 
-#include "plan/list_plan.h"
-
 namespace shadowattn {
 
-PredictedCost predict_cost(const CostModel& model, const EngineOptions& options,
+PredictedCost predict_cost(const CostModel& model, const ListShape& shape, const ListBudget& budget,
                            const Visibility& visibility, int64_t group_heads, int64_t dense_rows) {
   // Rows of one mask head stand for all: masks that differ by head are rare and alike in size.
   const int64_t rows = visibility.query_rows();
-  const int64_t lists = options.share_heads ? 1 : group_heads;
+  const int64_t lists = shape.share_heads ? 1 : group_heads;
   PredictedCost cost;
   cost.shadow = model.shadow_key * static_cast<double>(visibility.end() - visibility.begin());
   int64_t list_longest = 0;
@@ -20,8 +18,8 @@ PredictedCost predict_cost(const CostModel& model, const EngineOptions& options,
     cost.dense += model.dense_pair * static_cast<double>(visible * group_heads);
     list_longest = std::max(list_longest, visible);
     tile_longest = std::max(tile_longest, visible);
-    if ((i + 1) % options.rows_per_list == 0 || i + 1 == rows) {
-      const int64_t kept = keep_count(options, list_longest);
+    if ((i + 1) % shape.rows_per_list == 0 || i + 1 == rows) {
+      const int64_t kept = budget.most(list_longest);
       cost.shadow +=
           static_cast<double>(lists) * (model.list_key * static_cast<double>(list_longest) +
                                         model.list_kept * static_cast<double>(kept));

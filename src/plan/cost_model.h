@@ -4,8 +4,10 @@
 
 #include <cstdint>
 
+#include "plan/list_budget.h"
 #include "plan/visibility.h"
 #include "shadowattn/engine.h"
+#include "shadowattn/profile.h"
 
 namespace shadowattn {
 
@@ -33,8 +35,17 @@ struct PredictedCost {
   bool shadow_pays() const { return shadow < 0.95 * dense; }
 };
 
-/// `group_heads`: query heads per KV head; `dense_rows`: query rows of a dense tile.
-PredictedCost predict_cost(const CostModel& model, const EngineOptions& options,
+/// Of a KV head whose lists keep what `budget` allows. `group_heads`: query heads per KV head;
+/// `dense_rows`: query rows of a dense tile.
+PredictedCost predict_cost(const CostModel& model, const ListShape& lists, const ListBudget& budget,
                            const Visibility& visibility, int64_t group_heads, int64_t dense_rows);
+
+/// The same with the lists and the budget of the options.
+inline PredictedCost predict_cost(const CostModel& model, const EngineOptions& options,
+                                  const Visibility& visibility, int64_t group_heads,
+                                  int64_t dense_rows) {
+  return predict_cost(model, ListShape{false, options.rows_per_list, options.share_heads},
+                      ListBudget::from(options), visibility, group_heads, dense_rows);
+}
 
 }  // namespace shadowattn

@@ -21,13 +21,6 @@ std::string_view describe(DenseReason reason) {
   return "";
 }
 
-int64_t keep_count(const EngineOptions& options, int64_t visible) {
-  // 0.2 · 1000 may come out a rounding above 200: that is still 200 tokens.
-  const double share = options.keep * static_cast<double>(visible);
-  const auto wanted = static_cast<int64_t>(std::ceil(share * (1.0 - 1e-12)));
-  return std::min(std::max<int64_t>(wanted, options.keep_floor), visible);
-}
-
 int64_t dense_parts(int64_t tasks, int64_t keys) {
   constexpr int64_t kEnoughTasks = 16;
   constexpr int64_t kPartKeys = 1024;  // some ten microseconds for one row of a group of heads
@@ -52,9 +45,9 @@ std::vector<QueryTile> dense_tiles(int64_t query_rows, int64_t rows) {
 }
 
 bool may_be_sparse(const EngineOptions& options, const Visibility& visibility) {
-  // keep_count is the whole context for every row if it is for the longest.
+  // The whole context is kept for every row if it is for the longest.
   return options.mode == Mode::kShadow &&
-         keep_count(options, visibility.max_visible()) < visibility.max_visible();
+         !ListBudget::from(options).keeps_all(visibility.max_visible());
 }
 
 CallPlan plan_call(const EngineOptions& options, const Visibility& visibility, int64_t group_heads,
@@ -73,9 +66,17 @@ CallPlan plan_call(const EngineOptions& options, const Visibility& visibility, i
     plan.tiles = dense_tiles(visibility.query_rows(), dense_rows);
     return plan;
   }
-  const int64_t rows_per_list = options.rows_per_list;
-  const int64_t list_heads = options.share_heads ? group_heads : 1;
-  plan.ranks = rows_per_list * list_heads > 1 && visibility.all_plain();
+  return plan_lists({false, options.rows_per_list, options.share_heads}, options.attn_error > 0.0,
+                    visibility, group_heads);
+}
+
+CallPlan plan_lists(const ListShape& lists, bool by_mass, const Visibility& visibility,
+                    int64_t group_heads) {
+  CallPlan plan;
+  const int64_t rows_per_list = lists.rows_per_list;
+  const int64_t list_heads = lists.share_heads ? group_heads : 1;
+  plan.share_heads = lists.share_heads;
+  plan.ranks = (rows_per_list * list_heads > 1 || by_mass) && visibility.all_plain();
   // Scores of a tile lie in the second-level cache: few rows of many keys.
   const int64_t rows_of_scores = plan.ranks ? kTileTarget : kScoreTileTarget;
   const int64_t target = std::max<int64_t>(1, rows_of_scores / group_heads);

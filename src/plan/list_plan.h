@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "plan/cost_model.h"
+#include "plan/list_budget.h"
 #include "plan/visibility.h"
 #include "shadowattn/engine.h"
 
@@ -25,15 +26,18 @@ struct QueryTile {
 struct CallPlan {
   DenseReason dense_reason = DenseReason::kNone;  ///< kNone: shadow
   std::vector<QueryTile> tiles;
-  /// Lists of several rows whose masks are plain: the pilot ranks keys for all of them at once and
-  /// stores no scores. Else it stores the scores of each row.
+  bool share_heads = true;  ///< as in EngineOptions
+  /// The masks of all rows are plain, and lists have several rows or end by mass: the pilot ranks
+  /// keys for all rows of a list at once and stores no scores. Else it stores those of each row.
   bool ranks = false;
 
   bool dense() const { return dense_reason != DenseReason::kNone; }
 };
 
-/// clamp(ceil(keep · visible), floor, visible).
-int64_t keep_count(const EngineOptions& options, int64_t visible);
+/// ListBudget::most of the options.
+inline int64_t keep_count(const EngineOptions& options, int64_t visible) {
+  return ListBudget::from(options).most(visible);
+}
 
 /// Rows × query heads that a tile aims at: enough that packing a key for the tile costs little
 /// beside using it.
@@ -42,6 +46,10 @@ inline constexpr int64_t kTileTarget = 64;
 inline constexpr int64_t kWideTileTarget = 224;
 /// The same where the pilot stores the scores of every row.
 inline constexpr int64_t kScoreTileTarget = 16;
+
+/// Lists of one shape for the whole call. Throws std::bad_alloc.
+CallPlan plan_lists(const ListShape& lists, bool by_mass, const Visibility& visibility,
+                    int64_t group_heads);
 
 /// `group_heads`: query heads per KV head; `dense_target`: kTileTarget of a dense call; `costs`:
 /// for the gate, null: none. Throws std::bad_alloc.

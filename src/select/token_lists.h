@@ -7,8 +7,10 @@
 #include "kernels/scratch.h"
 #include "kernels/select/select.h"
 #include "pilot/score_rows.h"
+#include "plan/list_budget.h"
 #include "plan/list_rows.h"
 #include "plan/visibility.h"
+#include "select/mass_histogram.h"
 #include "shadowattn/engine.h"
 
 namespace shadowattn {
@@ -34,21 +36,36 @@ class TokenSelector {
   /// Grows the scratch so that `select` allocates nothing. Throws std::bad_alloc.
   void reserve(int64_t keys);
 
-  /// The list of `list`'s rows. Valid until the next call. Keeps keep_count(options, v) keys, v the
-  /// largest number of keys that one of the rows sees, and more when more are always in.
-  /// `importance`: [padded_scores(n)] a rank per key from `first_key` on, hidden beyond n and
-  /// where no row sees it; overwritten.
-  TokenList select(const EngineOptions& options, const Visibility& visibility, const ListRows& list,
-                   int64_t first_key, int16_t* importance, const SelectKernel& kernel);
+  /// The list of `list`'s rows. Valid until the next call. With v the largest number of keys that
+  /// one of the rows sees it keeps budget.most(v) keys, or, with an aim for the mass, the fewest of
+  /// these that by their ranks leave budget.attn_error of all mass out; and more when more are
+  /// always in. Where it would keep nearly all keys it keeps all.
+  /// `importance`: [padded_scores(n)] a rank per key from `first_key` on, hidden beyond n and where
+  /// no row sees it; overwritten. With an aim for the mass ranks are shares (pilot_dot.h).
+  TokenList select(const EngineOptions& options, const ListBudget& budget,
+                   const Visibility& visibility, const ListRows& list, int64_t first_key,
+                   int16_t* importance, const SelectKernel& kernel);
+
+  /// Share of mass that the last list leaves out by its ranks; 0 without an aim for the mass.
+  double estimated_lost() const { return estimated_lost_; }
 
   /// A rank per key from the scores of `list`'s rows, which are rows `first_row` and following of
-  /// `scores`: the largest share of softmax mass that any of them gives it. For `select`.
+  /// `scores`: the largest share of softmax mass that any of them gives it. For `select`. `shares`:
+  /// as the bits of shares, for an aim for the mass; else as scores.
   int16_t* merge(const Visibility& visibility, const ListRows& list, int64_t first_row,
-                 const ScoreRows& scores, const SelectKernel& kernel);
+                 const ScoreRows& scores, bool shares, const SelectKernel& kernel);
 
-  int64_t scratch_bytes() const { return importance_.bytes() + indices_.bytes(); }
+  int64_t scratch_bytes() const {
+    return importance_.bytes() + indices_.bytes() + histogram_.scratch_bytes();
+  }
 
  private:
+  /// How many keys to keep of n ranks, once the forced ones are marked.
+  int64_t count_by_mass(const ListBudget& budget, const int16_t* importance, int64_t n,
+                        int64_t forced, double forced_mass, int64_t most);
+
+  double estimated_lost_ = 0.0;
+  MassHistogram histogram_;
   ScratchBuffer<int16_t> importance_;
   ScratchBuffer<int32_t> indices_;
 };

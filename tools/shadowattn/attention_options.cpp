@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "failure.h"
+#include "profile_choice.h"
 #include "text.h"
 
 namespace shadowattn::tool {
@@ -73,10 +74,16 @@ void AttentionOptions::add_shared_to(CLI::App& app) {
   add(app, "--gate", "gate",
       "dense attention where it is predicted to be faster: auto, off [auto]");
   add(app, "--device", "device", "what computes the estimate: cpu, npu-sim, hexagon [cpu]");
+  app.add_option("--profile", profile_,
+                 "what `shadowattn profile` measured of the model; none: defaults; auto: the file "
+                 "beside the model [auto]")
+      ->type_name("FILE")
+      ->group(kGroup);
   add(app, "--isa", "isa", "instruction set to use: see `shadowattn devices`");
 }
 
 void AttentionOptions::add_config_to(CLI::App& app, std::vector<std::string> reserved) {
+  reserved.emplace_back("profile");
   const auto keep_items = [this](const std::string& items) { text_ += items + ","; };
   app.add_option_function<std::string>("--config", keep_items,
                                        "more keys of the plug-in, key=value,... (docs/plugin.md)")
@@ -99,6 +106,12 @@ Config AttentionOptions::config() const {
   auto config = parse_config(text_);
   if (!config.ok()) throw Failure(config.status().message(), kExitUsage);
   return std::move(config).value();
+}
+
+Config AttentionOptions::config_for(const std::string& model) const {
+  Config config = this->config();
+  choose_profile(profile_, model, config);
+  return config;
 }
 
 void check_device(const Config& config) {

@@ -23,19 +23,24 @@ class AttentionOptions {
   void add_shared_to(CLI::App& app);
   /// Adds --mode.
   void add_mode_to(CLI::App& app);
-  /// Adds --config: any keys of the plug-in but `reserved`, which the subcommand sets itself.
+  /// Adds --config: any keys of the plug-in but `reserved`, which the subcommand sets itself, and
+  /// but those that have an option which does more (--profile).
   void add_config_to(CLI::App& app, std::vector<std::string> reserved);
 
   /// True when the command line sets this key of the configuration.
   bool given(const std::string& key) const;
-  /// Defaults, changed by what was given.
+  /// Defaults, changed by what was given, without a profile. Throws Failure.
   Config config() const;
+  /// The same with the profile that --profile asks for, or the one beside the model: see
+  /// choose_profile.
+  Config config_for(const std::string& model) const;
 
  private:
   void add(CLI::App& app, const std::string& flag, const std::string& key, const std::string& help);
 
   std::string text_;
   size_t defaults_;  // bytes of text_ that were there before
+  std::string profile_ = "auto";
 };
 
 /// What is wrong with the value of a key of the plug-in's configuration; "" when nothing is.

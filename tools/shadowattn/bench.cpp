@@ -189,13 +189,14 @@ std::string curve(const BenchSetup& setup, const BenchEnvironment& environment,
 }
 
 int bench(const BenchOptions& options) {
-  const BenchSetup setup = make_setup(options);
+  BenchSetup setup = make_setup(options);
   const std::string path = options.model.empty() ? reference_model_path().string() : options.model;
   if (!options.depth_curve.empty()) check_writable(options.depth_curve);
   check_device(setup.config);
   check_model_file(path);
   const InterruptGuard guard;
   LlamaRuntime runtime;
+  setup.config.profile_path = options.attention.config_for(path).profile_path;
   const std::unique_ptr<LlamaModel> model = load_model(runtime, path);
   warn_beyond_training(setup, *model);
   const BenchEnvironment environment = environment_of(options, setup, *model);

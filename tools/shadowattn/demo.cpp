@@ -69,7 +69,7 @@ int demo(const DemoOptions& options) {
   result.model = std::filesystem::path(path).filename().string();
   result.reading = make_reading(model, {options.seed, options.facts, tokens});
   result.threads = options.threads;
-  result.sides = make_sides(options.attention.config());
+  result.sides = make_sides(options.attention.config_for(path));
   read_side_by_side(runtime, plugin, model, result);
   if (interrupted()) throw Failure("interrupted", interrupted_status());
   std::fputs((options.json ? json_text(demo_json(result)) + "\n" : demo_text(result)).c_str(),

@@ -186,13 +186,13 @@ void finish(const RunOptions& options, const RunFigures& figures, const nlohmann
 }
 
 int run(const RunOptions& options) {
-  const Config config = options.attention.config();
-  check_device(config);
+  check_device(options.attention.config());
   if (!options.report_path.empty()) check_writable(options.report_path);
   check_model_file(options.model);
   const Document document = load_document(options.document);
   const InterruptGuard guard;
   LlamaRuntime runtime;
+  const Config config = options.attention.config_for(options.model);
   std::optional<PluginControl> plugin;
   if (config.enabled || PluginControl::loaded_by_host()) {
     plugin.emplace(runtime).configure(config);

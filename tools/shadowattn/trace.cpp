@@ -258,7 +258,7 @@ void print_notes(const std::vector<TraceRun>& runs, const Config& config, int th
 }
 
 int trace(const TraceOptions& options) {
-  const std::vector<Config> configs = configs_to_run(options);
+  std::vector<Config> configs = configs_to_run(options);
   check_device(configs.front());
   for (const std::string& path : {options.output, options.svg}) {
     if (!path.empty()) check_writable(path);
@@ -270,6 +270,8 @@ int trace(const TraceOptions& options) {
   const int threads = choose_threads(options, configs.front());
   const InterruptGuard guard;
   LlamaRuntime runtime;
+  const std::string profile = options.attention.config_for(path).profile_path;
+  for (Config& config : configs) config.profile_path = profile;
   const PluginControl plugin(runtime);
   const std::unique_ptr<LlamaModel> model = load_model(runtime, path);
   check_layer(options, *model);

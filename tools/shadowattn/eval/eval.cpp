@@ -62,13 +62,15 @@ bool is_task(const std::string& name) {
   return name == "recall" || name == "kld" || text_task(name) != nullptr;
 }
 
-// recall takes lists, the other tasks one value of each.
-Config headline_config(const EvalOptions& options) {
-  if (options.task != "recall" && (options.attn_errors.size() > 1 || options.keeps.size() > 1)) {
-    throw Failure(options.task + " takes one --attn-error and one --keep; only recall takes lists",
-                  kExitUsage);
-  }
-  Config config = options.attention.config();
+void check_lists(const EvalOptions& options) {
+  if (options.task == "recall") return;
+  if (options.attn_errors.size() <= 1 && options.keeps.size() <= 1) return;
+  throw Failure(options.task + " takes one --attn-error and one --keep; only recall takes lists",
+                kExitUsage);
+}
+
+Config headline_config(const EvalOptions& options, const std::string& model) {
+  Config config = options.attention.config_for(model);
   if (options.task == "recall") {
     if (!options.attn_errors.empty()) {
       config.engine.attn_error = options.attn_errors.front();
@@ -191,13 +193,14 @@ void write_report(const EvalOptions& options, const Report& report) {
 
 int run_eval(const EvalOptions& options) {
   check_context(options);
-  const Config config = headline_config(options);
-  check_device(config);
+  check_lists(options);
+  check_device(options.attention.config());
   for (const std::string& path : {options.json_path, options.html_path}) {
     if (!path.empty()) check_writable(path);
   }
   const std::string path = options.model.empty() ? reference_model_path().string() : options.model;
   check_model_file(path);
+  const Config config = headline_config(options, path);
   const std::string document = options.document.empty() ? "" : load_document(options.document).text;
   const InterruptGuard guard;
   LlamaRuntime runtime;

@@ -15,7 +15,9 @@ std::string name_of(const RecallSetting& setting) {
   return setting_text(setting.attn_error, setting.keep);
 }
 
-std::string shares(const Spread& spread) {
+// Of `rows` rows; "-" where nothing was sampled.
+std::string shares(const Spread& spread, int64_t rows) {
+  if (rows == 0) return "-";
   return format_fixed(100 * spread.mean, 2) + " / " + format_fixed(100 * spread.tail, 2) + " / " +
          format_fixed(100 * spread.worst, 2);
 }
@@ -30,8 +32,8 @@ Grid overview(const std::vector<RecallAtSetting>& results) {
       grid.rows.push_back(
           {method.method.name, name_of(at.setting), format_fixed(100 * quality.kept, 1),
            format_fixed(100 * quality.oracle_kept, 1), format_fixed(quality.kept_over_oracle(), 2),
-           shares(quality.recall), shares(quality.mass), shares(quality.oracle_gap),
-           shares(quality.output_error)});
+           shares(quality.recall, quality.rows), shares(quality.mass, quality.rows),
+           shares(quality.oracle_gap, quality.rows), shares(quality.output_error, 1)});
     }
   }
   return grid;
@@ -52,8 +54,9 @@ Grid head_grid(const Heads& heads) {
     grid.rows.push_back(
         {std::to_string(head.first), std::to_string(head.second),
          format_fixed(100 * quality.kept, 1), format_fixed(100 * quality.oracle_kept, 1),
-         format_fixed(quality.kept_over_oracle(), 2), shares(quality.recall), shares(quality.mass),
-         shares(quality.oracle_gap), shares(quality.output_error)});
+         format_fixed(quality.kept_over_oracle(), 2), shares(quality.recall, quality.rows),
+         shares(quality.mass, quality.rows), shares(quality.oracle_gap, quality.rows),
+         shares(quality.output_error, 1)});
   }
   return grid;
 }

@@ -11,6 +11,7 @@
 #include "kld_run.h"
 #include "progress.h"
 #include "record_capture.h"
+#include "shadowattn/profile.h"
 #include "text.h"
 
 namespace shadowattn::tool::eval {
@@ -58,8 +59,17 @@ CallReport attend(Engine& engine, const AttentionOperands& operands, const std::
   return report;
 }
 
+// Engines of one's own do not read the file that the config names.
+std::shared_ptr<const Profile> profile_of(const Method& method) {
+  if (method.config.profile_path.empty()) return nullptr;
+  auto profile = load_profile(method.config.profile_path);
+  if (!profile.ok()) throw Failure("the profile: " + profile.status().message());
+  return std::make_shared<const Profile>(std::move(profile).value());
+}
+
 EngineOptions options_at(const RecallSetting& setting, const Method& method, bool floor_given) {
   EngineOptions options = method.config.engine;
+  options.profile = profile_of(method);
   options.attn_error = setting.attn_error;
   options.keep = setting.keep;
   if (setting.attn_error == 0 && !floor_given) options.keep_floor = 1;

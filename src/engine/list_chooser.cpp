@@ -1,0 +1,150 @@
+#include "engine/list_chooser.h"
+
+#include <algorithm>
+
+#include "plan/profile_layer.h"
+
+namespace shadowattn {
+namespace {
+
+/// Lists that keep as little as this are as good as they get.
+constexpr double kLeastKept = 0.02;
+
+/// Rows that stand for a call: the last ones, which see the longest context, and some before.
+std::vector<QueryTile> rows_to_look_at(const Visibility& visibility, int64_t rows_per_list) {
+  std::vector<QueryTile> tiles;
+  const int64_t rows = visibility.query_rows();
+  for (const int64_t last : {rows, rows / 2}) {
+    const int64_t first = std::max<int64_t>(0, last - rows_per_list);
+    if (first < last) tiles.push_back({{first, last - first}, {}});
+  }
+  return tiles;
+}
+
+/// Cuts the rows of a tile into groups of `rows`, each within one sequence.
+void cut_groups(const Visibility& visibility, int64_t rows, QueryTile& tile) {
+  tile.groups.clear();
+  const int64_t end = tile.rows.first + tile.rows.count;
+  for (int64_t row = tile.rows.first; row < end;) {
+    RowRange group{row, 1};
+    while (group.count < rows && row + group.count < end &&
+           visibility.row(0, row + group.count).continues) {
+      ++group.count;
+    }
+    row += group.count;
+    tile.groups.push_back(group);
+  }
+}
+
+}  // namespace
+
+const CostModel* ListChooser::costs(const AttentionCall& call, const ListShape& lists) {
+  const CostShape heads{call.key.dim, call.value.dim, call.query.heads / call.key.heads,
+                        call.key.type, call.value.type};
+  for (const KnownCosts& known : costs_) {
+    if (known.heads == heads && known.lists == lists) return &known.model;
+  }
+  EngineOptions options = options_;
+  options.rows_per_list = lists.rows_per_list;
+  options.share_heads = lists.share_heads;
+  const Result<CostModel> model = measure_costs(options, heads);
+  if (!model.ok()) return nullptr;  // the caller asked for shadow attention
+  costs_.push_back({heads, lists, model.value()});
+  return &costs_.back().model;
+}
+
+ListBudget ListChooser::budget(const LayerProfile* profile, int64_t kv_head, int64_t group_heads,
+                               double strictness) const {
+  ListBudget budget = ListBudget::from(options_);
+  budget.attn_error /= strictness;
+  if (profile == nullptr) return budget;
+  double most = 0.0;
+  for (int64_t h = kv_head * group_heads; h < (kv_head + 1) * group_heads; ++h) {
+    most = std::max(most, profile->heads[static_cast<size_t>(h)].keep);
+  }
+  budget.keep = std::min(budget.keep, most);
+  return budget;
+}
+
+std::vector<HeadLists> ListChooser::start(const AttentionCall& call, const Visibility& visibility,
+                                          int64_t dense_rows) {
+  const int64_t group_heads = call.query.heads / call.key.heads;
+  const LayerProfile* profile =
+      options_.profile == nullptr ? nullptr : find_layer(*options_.profile, call);
+  std::vector<KvHeadMemory>& memory = memory_.heads(call.layer, call.key.heads);
+  std::vector<HeadLists> heads;
+  for (int64_t kv_head = 0; kv_head < call.key.heads; ++kv_head) {
+    const KvHeadMemory& known = memory[static_cast<size_t>(kv_head)];
+    HeadLists head;
+    head.budget = budget(profile, kv_head, group_heads, known.strictness);
+    head.lists = profile != nullptr ? profile->kv_heads[static_cast<size_t>(kv_head)].lists
+                                    : wanted();
+    heads.push_back(head);
+  }
+  if (!options_.gate || profile != nullptr) return heads;
+  // Whatever the estimate will say: few rows do not pay for one.
+  const CostModel* model = costs(call, wanted());
+  if (model == nullptr) return heads;
+  for (size_t i = 0; i < heads.size(); ++i) {
+    HeadLists& head = heads[i];
+    ListBudget hoped = head.budget;
+    if (hoped.by_mass()) hoped.keep = std::min(hoped.keep, kLeastKept);
+    if (!predict_cost(*model, wanted(), hoped, visibility, group_heads, dense_rows)
+             .shadow_pays()) {
+      head.lists.dense = true;
+    } else if (head.budget.by_mass()) {
+      head.open = LayerMemory::is_stale(memory[i], visibility.max_visible());
+      if (!head.open) head.lists = memory[i].lists;
+    }
+  }
+  return heads;
+}
+
+ListShape ListChooser::choose(const CallContext& context, int64_t kv_head, int64_t dense_rows,
+                              TileWorker& worker) {
+  const int64_t group_heads = context.call.query.heads / context.call.key.heads;
+  std::vector<QueryTile> tiles = rows_to_look_at(context.visibility, options_.rows_per_list);
+  std::vector<ShapeOffer> offers;
+  ListShape best = wanted();
+  double lowest = 0.0;
+  for (const ListShape& lists : list_candidates(wanted(), group_heads)) {
+    const CostModel* model = costs(context.call, lists);
+    if (model == nullptr) break;
+    ShapeOffer offer{lists, *model, kLeastKept};
+    const PredictedCost hoped = predict_cost(offer.costs, lists, {.keep = kLeastKept},
+                                             context.visibility, group_heads, dense_rows);
+    // Finer lists only cost more.
+    if (!hoped.shadow_pays() || (lowest > 0.0 && hoped.shadow >= lowest)) break;
+    CallPlan plan;
+    plan.share_heads = lists.share_heads;
+    plan.ranks = context.visibility.all_plain();
+    for (QueryTile& tile : tiles) cut_groups(context.visibility, lists.rows_per_list, tile);
+    plan.tiles = tiles;
+    CallContext look = context.with(plan);
+    worker.reserve(look);
+    int64_t kept = 0;
+    int64_t visible = 0;
+    for (const QueryTile& tile : tiles) {
+      if (!worker.count_kept(look, tile, kv_head, &kept, &visible)) return wanted();
+    }
+    offer.kept = visible == 0 ? 1.0 : static_cast<double>(kept) / static_cast<double>(visible);
+    offers.push_back(offer);
+    lowest = predict_cost(offer.costs, lists, {.keep = offer.kept}, context.visibility, group_heads,
+                          dense_rows)
+                 .shadow;
+  }
+  if (!offers.empty()) best = choose_lists(offers, context.visibility, group_heads, dense_rows);
+  KvHeadMemory& known =
+      memory_.heads(context.call.layer, context.call.key.heads)[static_cast<size_t>(kv_head)];
+  known.lists = best;
+  known.chosen_at = context.visibility.max_visible();
+  return best;
+}
+
+void ListChooser::learn(const AttentionCall& call, const CallReport& report) {
+  if (call.layer < 0 || report.samples.empty()) return;
+  LayerMemory::judge(report.samples, call.query.heads / call.key.heads, options_.attn_error,
+                     memory_.heads(call.layer, call.key.heads));
+}
+
+}  // namespace shadowattn

@@ -1,0 +1,61 @@
+// Which lists each KV head of a call gets, and how much mass they may lose: from the options, the
+// profile, what the engine has learnt of the layer, and, where it has not met the layer in a context
+// of this length, from a look at some rows of the call.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "engine/cost_probe.h"
+#include "engine/layer_memory.h"
+#include "engine/shadow_tile.h"
+#include "plan/shape_choice.h"
+#include "shadowattn/engine.h"
+
+namespace shadowattn {
+
+/// The lists of one KV head.
+struct HeadLists {
+  ListShape lists;
+  ListBudget budget;
+  bool open = false;  ///< the lists are to be chosen once its keys are quantised
+};
+
+class ListChooser {
+ public:
+  explicit ListChooser(const EngineOptions& options) : options_(options) {}
+
+  /// One per KV head. `dense_rows`: query rows of a dense tile. Throws std::bad_alloc.
+  std::vector<HeadLists> start(const AttentionCall& call, const Visibility& visibility,
+                               int64_t dense_rows);
+
+  /// Chooses the lists of a KV head that is open, whose keys are in context.keys: `worker` makes
+  /// lists of every shape for some rows of the call, coarse ones first, as long as finer ones can
+  /// still pay. Throws std::bad_alloc.
+  ListShape choose(const CallContext& context, int64_t kv_head, int64_t dense_rows,
+                   TileWorker& worker);
+
+  /// Learns from the samples of a call.
+  void learn(const AttentionCall& call, const CallReport& report);
+
+  /// Measured when there are none yet for lists of this shape. Null when that fails.
+  const CostModel* costs(const AttentionCall& call, const ListShape& lists);
+
+ private:
+  ListShape wanted() const { return {false, options_.rows_per_list, options_.share_heads}; }
+  ListBudget budget(const LayerProfile* profile, int64_t kv_head, int64_t group_heads,
+                    double strictness) const;
+
+  struct KnownCosts {
+    CostShape heads;
+    ListShape lists;
+    CostModel model;
+  };
+
+  const EngineOptions& options_;
+  LayerMemory memory_;
+  std::vector<KnownCosts> costs_;
+};
+
+}  // namespace shadowattn
