@@ -129,7 +129,11 @@ Section mass_plot(const std::vector<RecallAtSetting>& results) {
   return section;
 }
 
-Json spread_json(const Spread& spread, const char* tail) {
+// Null where nothing was sampled.
+Json figure(double value, int64_t rows) { return rows == 0 ? Json(nullptr) : Json(value); }
+
+Json spread_json(const Spread& spread, const char* tail, int64_t rows) {
+  if (rows == 0) return nullptr;
   return {{"mean", spread.mean}, {tail, spread.tail}, {"worst", spread.worst}};
 }
 
@@ -138,10 +142,10 @@ Json quality_json(const ListQuality& quality) {
           {"kept", quality.kept},
           {"oracle_kept", quality.oracle_kept},
           {"kept_over_oracle", quality.kept_over_oracle()},
-          {"recall", spread_json(quality.recall, "p1")},
-          {"mass", spread_json(quality.mass, "p1")},
-          {"oracle_gap", spread_json(quality.oracle_gap, "p99")},
-          {"output_error", spread_json(quality.output_error, "p99")}};
+          {"recall", spread_json(quality.recall, "p1", quality.rows)},
+          {"mass", spread_json(quality.mass, "p1", quality.rows)},
+          {"oracle_gap", spread_json(quality.oracle_gap, "p99", quality.rows)},
+          {"output_error", spread_json(quality.output_error, "p99", 1)}};
 }
 
 Json method_json(const RecallMethod& method) {
@@ -162,10 +166,10 @@ Json recall_json(const EvalFacts& facts, const std::vector<RecallAtSetting>& res
   Json json = start_json(facts);
   const ListQuality quality = headline(results.front()).qualities.all();
   json["kept"] = quality.kept;
-  json["mass_mean"] = quality.mass.mean;
-  json["mass_p1"] = quality.mass.tail;
-  json["recall_mean"] = quality.recall.mean;
-  json["recall_p1"] = quality.recall.tail;
+  json["mass_mean"] = figure(quality.mass.mean, quality.rows);
+  json["mass_p1"] = figure(quality.mass.tail, quality.rows);
+  json["recall_mean"] = figure(quality.recall.mean, quality.rows);
+  json["recall_p1"] = figure(quality.recall.tail, quality.rows);
   json["settings"] = Json::array();
   for (const RecallAtSetting& at : results) {
     Json setting = {{"attn_error", at.setting.attn_error}, {"keep", at.setting.keep}};
