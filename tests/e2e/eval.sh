@@ -67,7 +67,7 @@ mv document.txt '<b>&.txt'
 evaluate needle -f '<b>&.txt' --trials 2
 grep -q '&lt;b&gt;&amp;.txt' page.html || fail "the file's name is not escaped"
 mv '<b>&.txt' document.txt
-run_case 0 "$shadowattn" eval recite -c 1024 --trials 2 -f - <document.txt
+"$shadowattn" eval recite -c 1024 --trials 2 -f - <document.txt >out 2>err || fail "stdin"
 
 rm -f report.json page.html first.json
 : >empty

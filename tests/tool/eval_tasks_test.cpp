@@ -201,6 +201,9 @@ TEST(Answers, AreJudgedByTheFirstWordTheWordOrTheBeginning) {
   EXPECT_FALSE(is_right(question, " went home and"));
   EXPECT_FALSE(is_settled(question, " went home and"));
   EXPECT_TRUE(is_settled(question, " stayed out all night"));
+  EXPECT_DOUBLE_EQ(right_share(question, " went home alone"), 11.0 / 19);
+  EXPECT_EQ(right_share(question, ""), 0);
+  EXPECT_EQ(right_share(question, " went home and slept well"), 1);
 }
 
 TEST(Sentences, AreTheWholeDocument) {

@@ -43,11 +43,12 @@ size_t right_count(const std::vector<bool>& right) {
 
 Grid overview(const std::vector<MethodAnswers>& methods) {
   Grid grid;
-  grid.header = {"method", "right", "accuracy", "losses", "gains", "kept", "time"};
+  grid.header = {"method", "right", "accuracy", "share of the answers",
+                 "losses", "gains", "kept",     "time"};
   for (const MethodAnswers& method : methods) {
     const Flips flipped = flips(methods.front().right, method.right);
     grid.rows.push_back({method.method.name, out_of(right_count(method.right), method.right.size()),
-                         format_percent(accuracy(method.right)),
+                         format_percent(accuracy(method.right)), format_percent(method.right_share),
                          std::to_string(flipped.losses.size()),
                          std::to_string(flipped.gains.size()), format_percent(method.kept),
                          format_seconds(method.seconds)});
@@ -174,15 +175,11 @@ Grid flip_grid(const std::vector<AskedQuestion>& questions, const MethodAnswers&
 
 Json method_json(const MethodAnswers& reference, const MethodAnswers& method) {
   const Flips flipped = flips(reference.right, method.right);
-  return {{"name", method.method.name},
-          {"config", to_string(method.method.config)},
-          {"right", right_count(method.right)},
-          {"accuracy", accuracy(method.right)},
-          {"losses", flipped.losses.size()},
-          {"gains", flipped.gains.size()},
-          {"lost_questions", flipped.losses},
-          {"gained_questions", flipped.gains},
-          {"kept", method.kept},
+  return {{"name", method.method.name},         {"config", to_string(method.method.config)},
+          {"right", right_count(method.right)}, {"accuracy", accuracy(method.right)},
+          {"right_share", method.right_share},  {"losses", flipped.losses.size()},
+          {"gains", flipped.gains.size()},      {"lost_questions", flipped.losses},
+          {"gained_questions", flipped.gains},  {"kept", method.kept},
           {"seconds", method.seconds}};
 }
 

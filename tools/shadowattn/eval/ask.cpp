@@ -74,8 +74,10 @@ class Reader {
         context.append(tokens_[i].questions[k]);
         result.answers.push_back(answer(context, question));
         result.right.push_back(is_right(question, result.answers.back()));
+        result.right_share += right_share(question, result.answers.back());
       }
     }
+    result.right_share /= static_cast<double>(std::max<size_t>(result.right.size(), 1));
     result.kept = context.kept_share();
     result.seconds = context.seconds();
     return result;

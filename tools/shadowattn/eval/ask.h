@@ -13,7 +13,8 @@ struct MethodAnswers {
   Method method;
   std::vector<std::string> answers;  ///< one per question, in the order of prompts and questions
   std::vector<bool> right;
-  double kept = 1;  ///< share of (row, token) pairs, over prompts, questions and answers
+  double right_share = 0;  ///< mean of what right_share says of each answer
+  double kept = 1;         ///< share of (row, token) pairs, over prompts, questions and answers
   double seconds = 0;
 };
 

@@ -9,7 +9,7 @@ namespace {
 
 constexpr int kPassages = 5;           // per prompt
 constexpr int64_t kCueTokens = 20;     // at least
-constexpr int64_t kAnswerTokens = 16;  // expected, at least
+constexpr int64_t kAnswerTokens = 12;  // expected, at least
 constexpr double kDeepest = 0.75;      // far back: not in the last quarter of the text
 
 // Sentences from `first` on with at least `tokens` tokens together; one past the last of them.
@@ -25,22 +25,21 @@ std::string joined(const std::vector<Sentence>& sentences, size_t first, size_t 
   return text;
 }
 
-// Its first words, of kAnswerTokens tokens together or a few more: nobody has to recite a page.
-std::string first_words(const std::string& passage, const TokenCounter& count_tokens) {
-  const std::string text = trim(passage);
-  for (size_t at = text.find_first_of(" \n"); at != std::string::npos;
+// Bytes of its first words, of `tokens` tokens together or a few more.
+size_t first_words(const std::string& text, int64_t tokens, const TokenCounter& count_tokens) {
+  for (size_t at = text.find_first_of(" \n", 1); at != std::string::npos;
        at = text.find_first_of(" \n", at + 1)) {
-    if (count_tokens(text.substr(0, at)) >= kAnswerTokens) return text.substr(0, at);
+    if (count_tokens(text.substr(0, at)) >= tokens) return at;
   }
-  return text;
+  return text.size();
 }
 
 Question question_about(const std::string& cue, const std::string& answer, bool chat,
                         const TokenCounter& count_tokens) {
   Question question;
-  question.text = chat ? "\n\nThis passage stands in the text above: \"" + trim(cue) +
+  question.text = chat ? "\n\nThis passage stands in the text above: \"" + cue +
                              "\" Write what follows it there, word for word."
-                       : "\n\n" + trim(cue);
+                       : "\n\n" + cue;
   question.expected = answer;
   question.match = Match::kBegins;
   question.answer_tokens = static_cast<int>(count_tokens(answer)) + 4;
@@ -62,13 +61,16 @@ Prompt make_prompt(int questions, const TaskOptions& options, const Filler& fill
     const double depth = kDeepest * (i + 0.5) / kPassages;
     auto first = static_cast<size_t>(depth * static_cast<double>(sentences.size()));
     for (; first < sentences.size(); ++first) {
-      const size_t cue_end = span_end(sentences, first, kCueTokens);
-      const size_t end = span_end(sentences, cue_end, kAnswerTokens);
-      const std::string cue = joined(sentences, first, cue_end);
-      const std::string answer = first_words(joined(sentences, cue_end, end), count_tokens);
+      const size_t end = span_end(sentences, first, kCueTokens + 2 * kAnswerTokens);
+      const std::string passage = trim(joined(sentences, first, end));
+      const size_t cue_end = first_words(passage, kCueTokens, count_tokens);
+      const std::string cue = passage.substr(0, cue_end);
+      const std::string rest = passage.substr(cue_end);
+      const std::string answer =
+          trim(rest.substr(0, first_words(rest, kAnswerTokens, count_tokens)));
       if (answer.empty()) break;
       // Where the passage begins like another one nobody could know how to go on.
-      if (count_tokens(cue) > kQuestionTokens / 2 || !occurs_once(prompt.text, trim(cue))) continue;
+      if (count_tokens(cue) > kQuestionTokens / 2 || !occurs_once(prompt.text, cue)) continue;
       prompt.questions.push_back(question_about(cue, answer, options.chat, count_tokens));
       prompt.questions.back().depth = depth;
       break;

@@ -68,6 +68,15 @@ bool is_right(const Question& question, const std::string& answer) {
   }
 }
 
+double right_share(const Question& question, const std::string& answer) {
+  if (question.match != Match::kBegins) return is_right(question, answer) ? 1 : 0;
+  const std::string expected = flat(question.expected);
+  const std::string given = flat(answer);
+  const auto [differs, unused] =
+      std::mismatch(expected.begin(), expected.end(), given.begin(), given.end());
+  return static_cast<double>(differs - expected.begin()) / static_cast<double>(expected.size());
+}
+
 bool is_settled(const Question& question, const std::string& answer) {
   switch (question.match) {
     case Match::kFirstWord:

@@ -56,6 +56,9 @@ std::vector<Prompt> make_prompts(TextTask task, const TaskOptions& options, cons
 /// Whether `answer` is what the question expects.
 bool is_right(const Question& question, const std::string& answer);
 
+/// How much of what is expected the answer begins with, 0 to 1; for other matches 0 or 1.
+double right_share(const Question& question, const std::string& answer);
+
 /// Whether more of the answer can change what is_right says.
 bool is_settled(const Question& question, const std::string& answer);
 
