@@ -96,6 +96,30 @@ TEST(ModelTest, QuantisedCache) {
   EXPECT_LT(report()["totals"]["kept_share"], 0.6);
 }
 
+// Two contexts read the same prompt in step, each with its own config: as if it were alone.
+TEST(ModelTest, ContextsOfDifferentConfigsTakeTurns) {
+  const Tokens prompt = long_prompt();
+  const std::vector<std::string> configs = {kDense, kPerRow};
+  std::vector<std::vector<float>> alone;
+  for (const std::string& config : configs) alone.push_back(last_logits(config, prompt));
+  Context contexts[] = {Context({}), Context({})};
+  std::vector<float> logits[2];
+  constexpr size_t kChunk = 512;
+  for (size_t begin = 0; begin < prompt.size(); begin += kChunk) {
+    const size_t end = std::min(begin + kChunk, prompt.size());
+    for (size_t i = 0; i < configs.size(); ++i) {
+      configure(configs[i]);
+      logits[i] = contexts[i].decode({{0, static_cast<llama_pos>(begin),
+                                       Tokens(prompt.begin() + static_cast<ptrdiff_t>(begin),
+                                              prompt.begin() + static_cast<ptrdiff_t>(end))}})[0];
+    }
+  }
+  for (size_t i = 0; i < configs.size(); ++i) {
+    EXPECT_LT(logit_error(alone[i], logits[i]), kRounding) << configs[i];
+  }
+  EXPECT_GT(logit_error(alone[0], alone[1]), kRounding);
+}
+
 TEST(ModelTest, SequencesInOneBatchAnswerAsOneByOne) {
   const std::vector<Part> parts = three_sequences();
   for (const std::string config : {kDense, kPerRow}) {

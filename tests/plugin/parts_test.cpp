@@ -17,6 +17,7 @@
 #include "control_functions.h"
 #include "flash_attn.h"
 #include "openmp_executor.h"
+#include "plugin_state.h"
 #include "report.h"
 #include "report_file.h"
 #include "trace_log.h"
@@ -317,6 +318,32 @@ TEST(ExecutorTest, RunsEveryTaskOnceOnItsOwnThreadNumber) {
 }
 
 TEST(ControlTest, UnknownNamesGiveNull) { EXPECT_EQ(control_function("other"), nullptr); }
+
+// Contexts of different configs take turns: each finds the engines again that it had.
+TEST(PluginStateTest, AConfigInUseIsTheSameAgain) {
+  PluginState state{HostGgml{}};
+  ASSERT_TRUE(state.configure("keep=0.2").ok());
+  const auto first = state.settings();
+  ASSERT_TRUE(state.configure("keep=0.3,profile=/no/such/profile").ok());  // runs without it
+  const auto second = state.settings();
+  EXPECT_NE(first, second);
+  ASSERT_TRUE(state.configure("keep = 0.2").ok());
+  EXPECT_EQ(state.settings(), first);
+  ASSERT_TRUE(state.configure("profile=/no/such/profile,keep=0.3").ok());
+  EXPECT_EQ(state.settings(), second);
+  EXPECT_FALSE(state.configure("keep=7").ok());
+  EXPECT_EQ(state.settings(), second);
+}
+
+TEST(PluginStateTest, ATimelineBelongsToOneConfig) {
+  PluginState state{HostGgml{}};
+  ASSERT_TRUE(state.configure("trace=/dev/null").ok());
+  const auto with_timeline = state.settings();
+  ASSERT_TRUE(state.configure("").ok());
+  EXPECT_EQ(state.settings()->trace, nullptr);
+  ASSERT_TRUE(state.configure("trace=/dev/null").ok());
+  EXPECT_NE(state.settings()->trace, with_timeline->trace);
+}
 
 }  // namespace
 }  // namespace shadowattn::plugin
