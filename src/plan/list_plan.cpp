@@ -51,16 +51,13 @@ bool may_be_sparse(const EngineOptions& options, const Visibility& visibility) {
 }
 
 CallPlan plan_call(const EngineOptions& options, const Visibility& visibility, int64_t group_heads,
-                   int64_t dense_target, const CostModel* costs) {
+                   int64_t dense_target) {
   CallPlan plan;
   const int64_t dense_rows = std::max<int64_t>(1, dense_target / group_heads);
   if (options.mode == Mode::kDense) {
     plan.dense_reason = DenseReason::kRequested;
   } else if (!may_be_sparse(options, visibility)) {
     plan.dense_reason = DenseReason::kShort;
-  } else if (costs != nullptr &&
-             !predict_cost(*costs, options, visibility, group_heads, dense_rows).shadow_pays()) {
-    plan.dense_reason = DenseReason::kFaster;
   }
   if (plan.dense()) {
     plan.tiles = dense_tiles(visibility.query_rows(), dense_rows);

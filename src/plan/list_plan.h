@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <vector>
 
-#include "plan/cost_model.h"
 #include "plan/list_budget.h"
 #include "plan/visibility.h"
 #include "shadowattn/engine.h"
+#include "shadowattn/profile.h"
 
 namespace shadowattn {
 
@@ -51,10 +51,10 @@ inline constexpr int64_t kScoreTileTarget = 16;
 CallPlan plan_lists(const ListShape& lists, bool by_mass, const Visibility& visibility,
                     int64_t group_heads);
 
-/// `group_heads`: query heads per KV head; `dense_target`: kTileTarget of a dense call; `costs`:
-/// for the gate, null: none. Throws std::bad_alloc.
+/// `group_heads`: query heads per KV head; `dense_target`: kTileTarget of a dense call. Throws
+/// std::bad_alloc.
 CallPlan plan_call(const EngineOptions& options, const Visibility& visibility, int64_t group_heads,
-                   int64_t dense_target = kTileTarget, const CostModel* costs = nullptr);
+                   int64_t dense_target = kTileTarget);
 
 /// Whether a call's mode is still open once its mask is known: it is neither asked to be dense nor
 /// too short.
