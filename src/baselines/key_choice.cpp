@@ -31,30 +31,30 @@ int64_t KeyChooser::start(const EngineOptions& options, const Visibility& visibi
                           const ListRows& list, const RankedKeys& ranked) {
   in_.assign(static_cast<size_t>(ranked.count), 0);
   candidates_.clear();
-  int64_t forced = 0;
+  forced_ = 0;
   double forced_mass = 0.0;
   for_each_forced(options, visibility, list, [&](int64_t key) {
     uint8_t& in = in_[static_cast<size_t>(key - ranked.first_key)];
     if (in != 0) return;
     in = 1;
-    ++forced;
+    ++forced_;
     forced_mass += ranked.rank[key - ranked.first_key];
   });
   double all_mass = 0.0;
-  int64_t seen = 0;
+  seen_ = 0;
   for (int64_t j = 0; j < ranked.count; ++j) {
     if (ranked.rank[j] == kUnseen) continue;
     all_mass += ranked.rank[j];
-    ++seen;
+    ++seen_;
   }
   int64_t visible = 0;
   for (int64_t i = 0; i < list.count(); ++i) {
     visible = std::max<int64_t>(visible, visibility.row(list.head(i), list.row(i)).visible);
   }
-  needed_ = all_mass - forced_mass - options.attn_error;
+  needed_ = all_mass * (1.0 - options.attn_error) - forced_mass;
   by_mass_ = options.attn_error > 0.0 && visible > options.keep_floor;
-  if (visible <= options.keep_floor) return seen - forced;
-  return std::max<int64_t>(keep_count(options, visible) - forced, 0);
+  if (visible <= options.keep_floor) return seen_ - forced_;
+  return std::max<int64_t>(keep_count(options, visible) - forced_, 0);
 }
 
 int64_t KeyChooser::fewest(int64_t count, double needed) {
@@ -101,7 +101,7 @@ ChosenKeys KeyChooser::finish(const RankedKeys& ranked) {
 }
 
 ChosenKeys KeyChooser::keys(const EngineOptions& options, const Visibility& visibility,
-                            const ListRows& list, const RankedKeys& ranked) {
+                            const ListRows& list, const RankedKeys& ranked, double nearly_all) {
   int64_t allowed = start(options, visibility, list, ranked);
   for (int64_t j = 0; j < ranked.count; ++j) {
     const double rank = ranked.rank[j];
@@ -115,7 +115,10 @@ ChosenKeys KeyChooser::keys(const EngineOptions& options, const Visibility& visi
   } else {
     allowed = all;
   }
-  const int64_t taken = by_mass_ ? fewest(allowed, needed_) : allowed;
+  int64_t taken = by_mass_ ? fewest(allowed, needed_) : allowed;
+  if (static_cast<double>(taken + forced_) > nearly_all * static_cast<double>(seen_)) {
+    taken = allowed;
+  }
   for (int64_t i = 0; i < taken; ++i) take(ranked, candidates_[static_cast<size_t>(i)]);
   return finish(ranked);
 }

@@ -31,11 +31,12 @@ class KeyChooser {
   /// Throws std::bad_alloc.
   void reserve(int64_t keys);
 
-  /// The fewest keys that lose at most options.attn_error, or, when that is 0, as many as allowed:
-  /// keep_count(options, v), v the most that one row of the list sees. Rows that all see no more
-  /// than keep_floor keys keep them all. Equal ranks: the earlier key.
+  /// The fewest keys that lose at most options.attn_error of the mass of all keys seen, or, when
+  /// that is 0, as many as allowed: keep_count(options, v), v the most that one row of the list
+  /// sees. Rows that all see no more than keep_floor keys keep them all. Equal ranks: the earlier
+  /// key. More than `nearly_all` of the keys seen: as many as allowed.
   ChosenKeys keys(const EngineOptions& options, const Visibility& visibility, const ListRows& list,
-                  const RankedKeys& ranked);
+                  const RankedKeys& ranked, double nearly_all = 1.0);
 
   /// The same by whole blocks of `block` keys (at multiples of `block`), ordered by their largest
   /// rank. The last block may go beyond the number of keys allowed.
@@ -71,6 +72,8 @@ class KeyChooser {
   std::vector<uint8_t> in_;  // [keys]
   std::vector<Candidate> candidates_;
   std::vector<int32_t> list_;
+  int64_t seen_ = 0;
+  int64_t forced_ = 0;
   bool by_mass_ = false;  // attn_error decides how many, within what is allowed
   double needed_ = 0.0;   // mass that the keys which are not always in must have
 };
