@@ -16,9 +16,13 @@ namespace {
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 constexpr double kLevels = 127.0;
 
+/// To nearest even, as std::nearbyint, which is a call where the processor is not known to have an
+/// instruction for it.
 int8_t quantized(double x, double scale) {
+  constexpr double kNoFraction = 0x1.8p52;
   if (scale == 0.0) return 0;
-  return static_cast<int8_t>(std::clamp(std::nearbyint(x / scale), -kLevels, kLevels));
+  const double clipped = std::clamp(x / scale, -kLevels, kLevels);
+  return static_cast<int8_t>(clipped + kNoFraction - kNoFraction);
 }
 
 double scale_of(double largest) { return largest < kSmallestQuantizable ? 0.0 : largest / kLevels; }

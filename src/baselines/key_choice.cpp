@@ -18,19 +18,19 @@ bool better(const Candidate& a, const Candidate& b) {
 
 void KeyChooser::reserve(int64_t keys) {
   in_.reserve(static_cast<size_t>(keys));
-  candidates_.reserve(static_cast<size_t>(keys));
+  keys_.reserve(static_cast<size_t>(keys));
   list_.reserve(static_cast<size_t>(keys));
 }
 
 int64_t KeyChooser::scratch_bytes() const {
-  return static_cast<int64_t>(in_.capacity() + candidates_.capacity() * sizeof(Candidate) +
+  return static_cast<int64_t>(in_.capacity() + keys_.capacity() * sizeof(Key) +
+                              blocks_.capacity() * sizeof(Block) +
                               list_.capacity() * sizeof(int32_t));
 }
 
 int64_t KeyChooser::start(const EngineOptions& options, const Visibility& visibility,
                           const ListRows& list, const RankedKeys& ranked) {
   in_.assign(static_cast<size_t>(ranked.count), 0);
-  candidates_.clear();
   forced_ = 0;
   double forced_mass = 0.0;
   for_each_forced(options, visibility, list, [&](int64_t key) {
@@ -59,14 +59,14 @@ int64_t KeyChooser::start(const EngineOptions& options, const Visibility& visibi
 
 int64_t KeyChooser::fewest(int64_t count, double needed) {
   constexpr int64_t kFewEnough = 32;
-  const auto begin = candidates_.begin();
+  const auto begin = keys_.begin();
   int64_t taken = 0;  // these are in, and better than the rest
   int64_t open = count;
   while (open - taken > kFewEnough) {
     const int64_t middle = taken + (open - taken) / 2;
-    std::nth_element(begin + taken, begin + middle, begin + open, better<Candidate>);
+    std::nth_element(begin + taken, begin + middle, begin + open, better<Key>);
     double mass = 0.0;
-    for (int64_t i = taken; i < middle; ++i) mass += candidates_[static_cast<size_t>(i)].mass;
+    for (int64_t i = taken; i < middle; ++i) mass += keys_[static_cast<size_t>(i)].rank;
     if (mass >= needed) {
       open = middle;
     } else {
@@ -74,17 +74,9 @@ int64_t KeyChooser::fewest(int64_t count, double needed) {
       needed -= mass;
     }
   }
-  std::sort(begin + taken, begin + open, better<Candidate>);
-  while (taken < open && needed > 0.0) {
-    needed -= candidates_[static_cast<size_t>(taken++)].mass;
-  }
+  std::sort(begin + taken, begin + open, better<Key>);
+  while (taken < open && needed > 0.0) needed -= keys_[static_cast<size_t>(taken++)].rank;
   return taken;
-}
-
-void KeyChooser::take(const RankedKeys& ranked, const Candidate& candidate) {
-  for (int64_t j = candidate.first; j < candidate.end; ++j) {
-    if (ranked.rank[j] != kUnseen) in_[static_cast<size_t>(j)] = 1;
-  }
 }
 
 ChosenKeys KeyChooser::finish(const RankedKeys& ranked) {
@@ -103,52 +95,56 @@ ChosenKeys KeyChooser::finish(const RankedKeys& ranked) {
 ChosenKeys KeyChooser::keys(const EngineOptions& options, const Visibility& visibility,
                             const ListRows& list, const RankedKeys& ranked, double nearly_all) {
   int64_t allowed = start(options, visibility, list, ranked);
+  keys_.clear();
   for (int64_t j = 0; j < ranked.count; ++j) {
-    const double rank = ranked.rank[j];
-    if (rank == kUnseen || in_[static_cast<size_t>(j)] != 0) continue;
-    candidates_.push_back({rank, rank, j, j + 1, 1});
+    if (ranked.rank[j] == kUnseen || in_[static_cast<size_t>(j)] != 0) continue;
+    keys_.push_back({ranked.rank[j], static_cast<int32_t>(j)});
   }
-  const auto all = static_cast<int64_t>(candidates_.size());
-  if (allowed < all) {
-    std::nth_element(candidates_.begin(), candidates_.begin() + allowed, candidates_.end(),
-                     better<Candidate>);
-  } else {
-    allowed = all;
+  allowed = std::min<int64_t>(allowed, std::ssize(keys_));
+  if (allowed < std::ssize(keys_)) {
+    std::nth_element(keys_.begin(), keys_.begin() + allowed, keys_.end(), better<Key>);
   }
   int64_t taken = by_mass_ ? fewest(allowed, needed_) : allowed;
   if (static_cast<double>(taken + forced_) > nearly_all * static_cast<double>(seen_)) {
     taken = allowed;
   }
-  for (int64_t i = 0; i < taken; ++i) take(ranked, candidates_[static_cast<size_t>(i)]);
+  for (int64_t i = 0; i < taken; ++i) {
+    in_[static_cast<size_t>(keys_[static_cast<size_t>(i)].first)] = 1;
+  }
   return finish(ranked);
+}
+
+void KeyChooser::list_blocks(const RankedKeys& ranked, int64_t block) {
+  blocks_.clear();
+  for (int64_t j = 0; j < ranked.count;) {
+    Block next;
+    next.first = j;
+    next.end = std::min(ranked.count, j + block - (ranked.first_key + j) % block);
+    for (; j < next.end; ++j) {
+      const double rank = ranked.rank[j];
+      if (rank == kUnseen) continue;
+      next.rank = std::max(next.rank, rank);
+      if (in_[static_cast<size_t>(j)] != 0) continue;
+      next.mass += rank;
+      ++next.keys;
+    }
+    if (next.keys > 0) blocks_.push_back(next);
+  }
 }
 
 ChosenKeys KeyChooser::blocks(const EngineOptions& options, const Visibility& visibility,
                               const ListRows& list, const RankedKeys& ranked, int64_t block) {
-  const int64_t allowed = start(options, visibility, list, ranked);
-  for (int64_t j = 0; j < ranked.count;) {
-    Candidate candidate;
-    candidate.first = j;
-    const int64_t key = ranked.first_key + j;
-    candidate.end = std::min(ranked.count, j + block - key % block);
-    for (; j < candidate.end; ++j) {
-      const double rank = ranked.rank[j];
-      if (rank == kUnseen) continue;
-      candidate.rank = std::max(candidate.rank, rank);
-      if (in_[static_cast<size_t>(j)] != 0) continue;
-      candidate.mass += rank;
-      ++candidate.keys;
-    }
-    if (candidate.keys > 0) candidates_.push_back(candidate);
-  }
-  std::sort(candidates_.begin(), candidates_.end(), better<Candidate>);
+  int64_t left = start(options, visibility, list, ranked);
+  list_blocks(ranked, block);
+  std::sort(blocks_.begin(), blocks_.end(), better<Block>);
   double needed = needed_;
-  int64_t left = allowed;
-  for (const Candidate& candidate : candidates_) {
+  for (const Block& best : blocks_) {
     if (left <= 0 || (by_mass_ && needed <= 0.0)) break;
-    take(ranked, candidate);
-    left -= candidate.keys;
-    needed -= candidate.mass;
+    for (int64_t j = best.first; j < best.end; ++j) {
+      if (ranked.rank[j] != kUnseen) in_[static_cast<size_t>(j)] = 1;
+    }
+    left -= best.keys;
+    needed -= best.mass;
   }
   return finish(ranked);
 }

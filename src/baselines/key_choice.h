@@ -51,26 +51,30 @@ class KeyChooser {
   int64_t scratch_bytes() const;
 
  private:
-  /// Keys, or blocks of them.
-  struct Candidate {
+  struct Key {
     double rank = 0.0;
-    double mass = 0.0;
-    int64_t first = 0;  ///< key, from RankedKeys::first_key on
+    int32_t first = 0;  ///< from RankedKeys::first_key on
+  };
+  struct Block {
+    double rank = 0.0;  ///< largest of its keys
+    double mass = 0.0;  ///< of its keys that are seen and not yet in
+    int64_t keys = 0;   ///< how many these are
+    int64_t first = 0;  ///< from RankedKeys::first_key on
     int64_t end = 0;
-    int64_t keys = 0;  ///< that are seen and not yet in
   };
 
   /// Puts in what is always in and returns how many keys are still allowed.
   int64_t start(const EngineOptions& options, const Visibility& visibility, const ListRows& list,
                 const RankedKeys& ranked);
-  /// The fewest of candidates_[0 … count-1] with a mass of `needed` come first; returns how many
+  /// The fewest of keys_[0 … count-1] with a mass of `needed` come first; returns how many
   /// they are (all of them when they have less).
   int64_t fewest(int64_t count, double needed);
-  void take(const RankedKeys& ranked, const Candidate& candidate);
+  void list_blocks(const RankedKeys& ranked, int64_t block);
   ChosenKeys finish(const RankedKeys& ranked);
 
   std::vector<uint8_t> in_;  // [keys]
-  std::vector<Candidate> candidates_;
+  std::vector<Key> keys_;    // that may be taken, as are the blocks
+  std::vector<Block> blocks_;
   std::vector<int32_t> list_;
   int64_t seen_ = 0;
   int64_t forced_ = 0;

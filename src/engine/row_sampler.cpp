@@ -5,19 +5,20 @@
 #include <cmath>
 #include <functional>
 #include <limits>
-#include <numeric>
 
 namespace shadowattn {
 namespace {
 
-/// Products are rounded to f32, and sums of dim / 16 of them; the rest is exact enough.
+/// In f32 but for the end: rounded dim / 16 + 2 times.
 double dot(const float* a, const float* b, int64_t dim) {
   constexpr int64_t kLanes = 16;  // dims are multiples of 16
   float sums[kLanes] = {};
   for (int64_t d = 0; d < dim; d += kLanes) {
     for (int64_t i = 0; i < kLanes; ++i) sums[i] += a[d + i] * b[d + i];
   }
-  return std::accumulate(sums, sums + kLanes, 0.0);
+  for (int64_t i = 0; i < 8; ++i) sums[i] += sums[i + 8];
+  for (int64_t i = 0; i < 4; ++i) sums[i] += sums[i + 4];
+  return (static_cast<double>(sums[0]) + sums[1]) + (static_cast<double>(sums[2]) + sums[3]);
 }
 
 // Shares are ordered by their leading bits: the exponent and four bits of the fraction. What is
@@ -115,12 +116,26 @@ int64_t RowSampler::fewest(double mass) {
   return best.count;
 }
 
-bool RowSampler::normalise(const AttentionCall& call, int64_t head) {
+bool RowSampler::normalise(const AttentionCall& call, int64_t head, const AttendKernel& kernel) {
   double largest = *std::max_element(weight_.begin(), weight_.end());
   const bool sink = call.sink_logits != nullptr;
   if (sink) largest = std::max<double>(largest, call.sink_logits[head]);
   double sum = 0.0;
-  for (double& w : weight_) sum += w = std::exp(w - largest);
+  for (size_t first = 0; first < weight_.size(); first += kAttendBlock) {
+    const size_t count = std::min<size_t>(kAttendBlock, weight_.size() - first);
+    float exponent[kAttendBlock] = {};
+    float weight[kAttendBlock];
+    for (size_t i = 0; i < count; ++i) {
+      exponent[i] = static_cast<float>(weight_[first + i] - largest);
+    }
+    kernel.exp(exponent, kAttendBlock, weight);
+    for (size_t i = 0; i < count; ++i) {
+      double& w = weight_[first + i];
+      // What is too small for the kernel has no mass, but an order.
+      w = weight[i] != 0.0F ? weight[i] : std::exp(w - largest);
+      sum += w;
+    }
+  }
   if (sink) sum += std::exp(call.sink_logits[head] - largest);
   if (!std::isfinite(sum)) return false;
   for (double& w : weight_) w /= sum;
@@ -134,7 +149,7 @@ RowSample RowSampler::measure(const AttentionCall& call, const Visibility& visib
   sample.head = static_cast<int32_t>(head);
   sample.row = static_cast<int32_t>(row);
   sample.visible = static_cast<int64_t>(index_.size());
-  if (index_.empty() || !normalise(call, head)) return sample;
+  if (index_.empty() || !normalise(call, head, kernel)) return sample;
 
   // Lists and the keys seen are both ascending.
   double kept_mass = 0.0;

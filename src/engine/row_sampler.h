@@ -38,7 +38,7 @@ class RowSampler {
                      int64_t row, const AttendKernel& kernel);
 
   /// From logits to shares; false when one is NaN or infinite.
-  bool normalise(const AttentionCall& call, int64_t head);
+  bool normalise(const AttentionCall& call, int64_t head, const AttendKernel& kernel);
 
   // The best keys are found without sorting all: shares are counted in buckets of nearly equal
   // ones, and only the bucket in which a limit lies is sorted.
