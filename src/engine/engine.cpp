@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "attend/row_state.h"
+#include "baselines/baselines.h"
 #include "engine/device_pilot.h"
 #include "engine/list_chooser.h"
 #include "engine/shadow_tile.h"
@@ -24,9 +25,6 @@ constexpr std::string_view kCpuDevice = "cpu";
 std::string text(int64_t value) { return std::to_string(value); }
 
 Status check_options(const EngineOptions& o) {
-  if (o.mode != Mode::kDense && o.mode != Mode::kShadow) {
-    return Status::unsupported("this mode is not built yet");
-  }
   if (!(o.keep > 0.0 && o.keep <= 1.0)) {
     return Status::invalid_argument("keep must be in (0, 1], not " + std::to_string(o.keep));
   }
@@ -147,6 +145,12 @@ bool all_dense(const std::vector<HeadLists>& heads) {
                      [](const HeadLists& head) { return head.lists.dense; });
 }
 
+int64_t nanoseconds_since(std::chrono::steady_clock::time_point started) {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() -
+                                                              started)
+      .count();
+}
+
 int64_t sum_visible(const Visibility& visibility, int64_t heads) {
   int64_t sum = 0;
   for (int64_t h = 0; h < heads; ++h) {
@@ -170,6 +174,10 @@ class Engine::Impl {
     for (int32_t i = 0; i < executor_->threads(); ++i) workers_.emplace_back(i);
     if (device != nullptr || options_.device.name != kCpuDevice) {
       device_pilot_ = std::make_unique<DevicePilot>(options_.device, std::move(device));
+    }
+    if (is_baseline(options_.mode)) {
+      baselines_ = std::make_unique<Baselines>(
+          options_, BaselineKernels{kernels_.attend, kernels_.attend16, kernels_.pilot_dot});
     }
   }
 
@@ -212,6 +220,7 @@ class Engine::Impl {
   KeyEstimate keys_;
   ScratchBuffer<float> states_;                // of a dense call whose keys are cut into parts
   std::unique_ptr<DevicePilot> device_pilot_;  // null: the CPU estimates
+  std::unique_ptr<Baselines> baselines_;       // null: dense or shadow
   Trace* trace_ = nullptr;
 };
 
@@ -275,9 +284,7 @@ void Engine::Impl::build_keys(CallContext& context, int64_t kv_head, CallReport*
   context.keys_finite =
       keys_.build(context.call, kv_head, context.visibility.begin(), context.visibility.end(),
                   kernels_.quantize, kernels_.pilot_dot, *executor_);
-  report->pilot_ns += std::chrono::duration_cast<std::chrono::nanoseconds>(
-                          std::chrono::steady_clock::now() - started)
-                          .count();
+  report->pilot_ns += nanoseconds_since(started);
 }
 
 void Engine::Impl::run_head(const CallContext& shared, int64_t kv_head, HeadLists& head,
@@ -396,6 +403,12 @@ void Engine::Impl::attend(const AttentionCall& call, CallReport* report) {
                          executor_->threads());
     return Visibility(call, *executor_);
   }();
+  if (baselines_ != nullptr) {
+    CallReport done = baselines_->attend(call, visibility, *executor_);
+    done.wall_ns = nanoseconds_since(started);
+    if (report != nullptr) *report = std::move(done);
+    return;
+  }
   const int64_t dense_rows = std::max<int64_t>(1, dense_target() / group_heads);
   CallPlan plan = plan_call(options_, visibility, group_heads, dense_target());
   std::vector<HeadLists> heads;
@@ -420,9 +433,7 @@ void Engine::Impl::attend(const AttentionCall& call, CallReport* report) {
   } else {
     attend_shadow(context, heads, &done);
   }
-  done.wall_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(
-                     std::chrono::steady_clock::now() - started)
-                     .count();
+  done.wall_ns = nanoseconds_since(started);
   done.dense_reason = plan.dense_reason;
   sum_up(call, visibility, &done);
   if (plan.dense()) {
