@@ -90,7 +90,7 @@ Json mass_json(const std::vector<MassResult>& results, const MassOptions& option
           {{"keep", options.keeps[i]},
            {"mass", figures_json(figures_of(at, &MassResult::AtKeep::mass), "first_percentile")},
            {"oracle_gap",
-            figures_json(figures_of(at, &MassResult::AtKeep::gap), "99th_percentile")},
+            figures_json(figures_of(at, &MassResult::AtKeep::gap), "percentile_99")},
            {"recall",
             figures_json(figures_of(at, &MassResult::AtKeep::recall), "first_percentile")}});
     }
