@@ -89,8 +89,7 @@ Json mass_json(const std::vector<MassResult>& results, const MassOptions& option
       one["keeps"].push_back(
           {{"keep", options.keeps[i]},
            {"mass", figures_json(figures_of(at, &MassResult::AtKeep::mass), "first_percentile")},
-           {"oracle_gap",
-            figures_json(figures_of(at, &MassResult::AtKeep::gap), "percentile_99")},
+           {"oracle_gap", figures_json(figures_of(at, &MassResult::AtKeep::gap), "percentile_99")},
            {"recall",
             figures_json(figures_of(at, &MassResult::AtKeep::recall), "first_percentile")}});
     }
