@@ -51,12 +51,7 @@ sed 's/"qwen2"/"llama"/' good.json >foreign.json
 refused 'it was made for a model of the architecture llama, this one is qwen2' --profile foreign.json
 refused 'no such.json: there is no file' --profile 'no such.json'
 refused 'commas' --profile a,b.json
-# Layers of another shape fit the file's format and not the model: the engine does without.
 cp good.json model.shadow.json
-
-# The plug-in by itself, in another program's place: a warning, no failure.
-plugin=$(dirname "$shadowattn")/../lib/libggml-shadowattn.so
-run_case 0 env GGML_BACKEND_PATH="$plugin" "$shadowattn" devices
 
 # Every way to ask for what cannot be.
 refused_profile() {
@@ -85,11 +80,9 @@ expect_err 'shares by importance, 30.0 % of the tokens on average'
 
 # Ctrl-C: what is measured is kept, and the next run goes on from there.
 make_document long.txt 1100
-again() {
-  "$shadowattn" profile -m model.gguf -f long.txt -c 6000 -o resumed.json --method importance \
-    --loss-tokens 6000 -t 1
-}
-again >out 2>err &
+again=("$shadowattn" profile -m model.gguf -f long.txt -c 6000 -o resumed.json
+  --method importance --loss-tokens 6000 -t 1)
+"${again[@]}" >out 2>err &
 pid=$!
 for ((i = 0; i < 1000; ++i)); do
   if [[ -e resumed.json.part ]] && grep -q '"1:\*"' resumed.json.part; then break; fi
@@ -103,7 +96,7 @@ wait "$pid" || status=$?
 expect_err '^shadowattn: interrupted'
 expect_no_file resumed.json
 [[ -s resumed.json.part ]] || fail "nothing was kept"
-run_case 0 again
+run_case 0 "${again[@]}"
 expect_err 'going on with resumed.json.part: 4 layers and [1-9][0-9]* losses'
 expect_no_file resumed.json.part
 # Another text is another profile: the part is not taken over.

@@ -38,7 +38,8 @@ TEST(ConfigTest, EmptyTextGivesDefaults) {
 TEST(ConfigTest, ReadsEveryKey) {
   const Config config = parse_ok(
       "mode=dense, keep = 0.35 ,sink=1,recent=2,floor=3,rows=4,share_heads=no,threads=5,"
-      "pilot_step=7,precision=f32,gate=off,min_rows=6,report=a dir/out=1.json,isa=scalar,");
+      "pilot_step=7,precision=f32,gate=off,min_rows=6,report=a dir/out=1.json,isa=scalar,"
+      "profile=b/c=2.json,ablate=3:12,");
   EXPECT_TRUE(config.enabled);
   EXPECT_EQ(config.engine.mode, Mode::kDense);
   EXPECT_DOUBLE_EQ(config.engine.keep, 0.35);
@@ -54,6 +55,9 @@ TEST(ConfigTest, ReadsEveryKey) {
   EXPECT_EQ(config.min_rows, 6);
   EXPECT_EQ(config.report_path, "a dir/out=1.json");
   EXPECT_EQ(config.engine.isa, "scalar");
+  EXPECT_EQ(config.profile_path, "b/c=2.json");
+  EXPECT_EQ(config.ablate, (Ablation{3, 12}));
+  EXPECT_EQ(parse_ok("ablate=0:*").ablate, (Ablation{0, -1}));
 }
 
 TEST(ConfigTest, DefaultsMayBeWritten) {
@@ -140,6 +144,16 @@ TEST(ConfigTest, RefusesBadValues) {
                                       "isa=",
                                       "isa=AVX2",
                                       "report=",
+                                      "profile=",
+                                      "ablate=",
+                                      "ablate=3",
+                                      "ablate=3:",
+                                      "ablate=:3",
+                                      "ablate=*:3",
+                                      "ablate=-1:3",
+                                      "ablate=3:-1",
+                                      "ablate=3:1:2",
+                                      "ablate=3:**",
                                       "report=a\nb"}) {
     parse_error(text);
   }

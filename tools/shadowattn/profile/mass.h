@@ -24,12 +24,13 @@ std::span<const double> measured_errors();
 /// The shapes of lists to choose from for KV heads with `group_heads` query heads each.
 std::vector<ListShape> candidate_lists(int64_t group_heads);
 
-/// The candidate that took least time per pair; the default when there is none.
+/// The candidate that took least time per pair; dense where that is hardly slower; the default when
+/// there is none.
 ListShape fastest_lists(std::span<const KeptCurve> curves);
 
-/// Measures every KV head of the call. The output, in `call`, is overwritten. Throws Failure when
-/// the engine cannot compute it, or, with the exit status of an interrupted command, once
-/// `stopped` returns true.
+/// Measures every KV head of the call; times are processor time of the calling thread. The output,
+/// in `call`, is overwritten. Throws Failure when the engine cannot compute it, or, with the exit
+/// status of an interrupted command, once `stopped` returns true.
 std::vector<KvHeadProfile> measure_kv_heads(const AttentionCall& call, const MassOptions& options,
                                             const std::function<bool()>& stopped);
 
