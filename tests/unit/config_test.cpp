@@ -96,7 +96,7 @@ TEST(ConfigTest, ErrorsNameKeyValueAndWhatIsAllowed) {
   EXPECT_TRUE(contains(error, "above 0 and at most 1")) << error;
   EXPECT_TRUE(contains(parse_error("kepe=0.2"), "unknown key \"kepe\""));
   EXPECT_TRUE(contains(parse_error("kepe=0.2"), "keep"));
-  EXPECT_TRUE(contains(parse_error("mode=sparse"), "shadow, dense or off"));
+  EXPECT_TRUE(contains(parse_error("mode=sparse"), "shadow, dense, off"));
   EXPECT_TRUE(contains(parse_error("isa=mmx"), "scalar"));
   EXPECT_TRUE(contains(parse_error("precision=bf16"), "fast or f32"));
   EXPECT_TRUE(contains(parse_error("gate=on"), "auto or off"));
