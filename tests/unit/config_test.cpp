@@ -164,6 +164,16 @@ TEST(ConfigTest, RefusesBadValues) {
                                       "isa=",
                                       "isa=AVX2",
                                       "report=",
+                                      "profile=",
+                                      "ablate=",
+                                      "ablate=3",
+                                      "ablate=3:",
+                                      "ablate=:3",
+                                      "ablate=*:3",
+                                      "ablate=-1:3",
+                                      "ablate=3:-1",
+                                      "ablate=3:1:2",
+                                      "ablate=3:**",
                                       "report=a\nb"}) {
     parse_error(text);
   }
