@@ -119,17 +119,33 @@ Status PluginState::apply(Config config) {
   // Forces a level for any program; isa= in the config is the more specific of the two.
   const char* isa = std::getenv(kIsaVariable);
   if (isa != nullptr && config.engine.isa.empty()) config.engine.isa = isa;
+  const std::string asked = to_string(config);
+  if (use_again(asked)) return {};
   take_profile(config);
   // The engine knows what this machine can do: ask it now, not in the middle of a prompt.
   const Result<Engine> engine = Engine::create(config.engine);
   if (!engine.ok()) return engine.status();
   Settings settings;
+  settings.asked = asked;
   settings.config = config;
   settings.isa = isa_name(engine.value().features());
   settings.trace = trace_for(config);
   const std::string description = describe_device(config, settings.isa);
   set_settings(std::move(settings), description);
   return {};
+}
+
+bool PluginState::use_again(const std::string& asked) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(earlier_, [](const auto& earlier) { return earlier.expired(); });
+  if (settings_ != nullptr && settings_->trace != nullptr) return false;
+  for (const auto& earlier : earlier_) {
+    std::shared_ptr<const Settings> settings = earlier.lock();
+    if (settings == nullptr || settings->asked != asked || settings->trace != nullptr) continue;
+    settings_ = std::move(settings);
+    return true;
+  }
+  return false;
 }
 
 void PluginState::take_profile(Config& config) {
@@ -167,6 +183,7 @@ void PluginState::set_settings(Settings settings, std::string description) {
   }
   settings.description = descriptions_.back().c_str();
   settings_ = std::make_shared<const Settings>(std::move(settings));
+  earlier_.push_back(settings_);
 }
 
 std::string PluginState::report_json() const {

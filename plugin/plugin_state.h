@@ -9,6 +9,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "host_ggml.h"
 #include "report.h"
@@ -18,8 +19,11 @@
 
 namespace shadowattn::plugin {
 
-/// A config in force. Never changes; a new config is a new object.
+/// A config in force. Never changes; another config is another object. A config that a backend
+/// still has is the same object again, so that contexts of different configs can take turns and
+/// keep what their engines have learnt.
 struct Settings {
+  std::string asked{};              ///< the config's text, before its profile was read
   Config config;                    ///< with its profile read
   std::string isa;                  ///< name of the level in use
   const char* description = "";     ///< of the device; valid until the process ends
@@ -70,13 +74,17 @@ class PluginState {
   void warn_once(const std::string& message);
   std::shared_ptr<TraceLog> trace_for(const Config& config) const;
   void apply_disabled(std::string_view why);
+  /// Goes back to the settings of the same config that are still alive, if there are any. Those
+  /// with a timeline are left alone: each belongs to a file.
+  bool use_again(const std::string& asked);
   void set_settings(Settings settings, std::string description);
 
   const HostGgml host_;
   Report report_;
   mutable std::mutex mutex_;
   std::shared_ptr<const Settings> settings_;
-  std::deque<std::string> descriptions_;  ///< hosts keep pointers to all of them
+  std::vector<std::weak_ptr<const Settings>> earlier_;  ///< of all configs; some are gone
+  std::deque<std::string> descriptions_;                ///< hosts keep pointers to all of them
   std::mutex write_mutex_;
   std::atomic<int> waiting_{0};
   std::atomic<int32_t> backends_{0};

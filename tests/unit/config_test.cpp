@@ -39,7 +39,7 @@ TEST(ConfigTest, ReadsEveryKey) {
   const Config config = parse_ok(
       "mode=dense, keep = 0.35 ,sink=1,recent=2,floor=3,rows=4,share_heads=no,threads=5,"
       "pilot_step=7,precision=f32,gate=off,min_rows=6,report=a dir/out=1.json,isa=scalar,"
-      "attn_error=0.125,sample=9,profile=a model.shadow.json");
+      "attn_error=0.125,sample=9,profile=a model.shadow.json,ablate=3:12");
   EXPECT_TRUE(config.enabled);
   EXPECT_EQ(config.engine.mode, Mode::kDense);
   EXPECT_DOUBLE_EQ(config.engine.keep, 0.35);
@@ -58,6 +58,8 @@ TEST(ConfigTest, ReadsEveryKey) {
   EXPECT_EQ(config.engine.attn_error, 0.125);
   EXPECT_EQ(config.engine.sample_every, 9);
   EXPECT_EQ(config.profile_path, "a model.shadow.json");
+  EXPECT_EQ(config.ablate, (Ablation{3, 12}));
+  EXPECT_EQ(parse_ok("ablate=0:*").ablate, (Ablation{0, -1}));
 }
 
 TEST(ConfigTest, ReadsEveryMode) {

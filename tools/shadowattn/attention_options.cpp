@@ -52,7 +52,9 @@ void AttentionOptions::add_mode_to(CLI::App& app) {
 }
 
 void AttentionOptions::add_to(CLI::App& app) {
-  add(app, "--keep", "keep", "share of the visible tokens to attend to, in (0, 1] [0.2]");
+  add(app, "--attn-error", "attn_error",
+      "share of softmax mass a query may lose; 0: attend to what --keep says [0.05]");
+  add(app, "--keep", "keep", "share of the visible tokens to attend to at most, in (0, 1] [1]");
   add_shared_to(app);
   add(app, "--pipeline", "pipeline",
       "the device estimates ahead: off, fifo (in order), planned (best order) [planned]");
@@ -90,6 +92,14 @@ void AttentionOptions::add_config_to(CLI::App& app, std::vector<std::string> res
       })
       ->type_name("")
       ->group(kGroup);
+}
+
+bool AttentionOptions::given(const std::string& key) const {
+  std::istringstream stream(text_.substr(defaults_));
+  for (std::string item; std::getline(stream, item, ',');) {
+    if (trim(item.substr(0, item.find('='))) == key) return true;
+  }
+  return false;
 }
 
 Config AttentionOptions::config() const {

@@ -13,11 +13,13 @@ namespace shadowattn::tool {
 class AttentionOptions {
  public:
   /// `defaults`: items that differ from the plug-in's own defaults, each with a comma behind it.
-  explicit AttentionOptions(std::string defaults = "") : text_(std::move(defaults)) {}
+  explicit AttentionOptions(std::string defaults = "")
+      : text_(std::move(defaults)), defaults_(text_.size()) {}
 
-  /// Adds --keep, --sink, … to `app`; this object must outlive the parsing.
+  /// Adds --attn-error, --keep, --sink, … to `app`; this object must outlive the parsing.
   void add_to(CLI::App& app);
-  /// As add_to, without --keep, --pipeline and --min-rows, which the subcommand sets itself.
+  /// As add_to, without --attn-error, --keep, --pipeline and --min-rows, which the subcommand sets
+  /// itself.
   void add_shared_to(CLI::App& app);
   /// Adds --mode.
   void add_mode_to(CLI::App& app);
@@ -25,6 +27,8 @@ class AttentionOptions {
   /// but those that have an option which does more (--profile).
   void add_config_to(CLI::App& app, std::vector<std::string> reserved);
 
+  /// True when the command line sets this key of the configuration.
+  bool given(const std::string& key) const;
   /// Defaults, changed by what was given, without a profile. Throws Failure.
   Config config() const;
   /// The same with the profile that --profile asks for, or the one beside the model: see
@@ -35,6 +39,7 @@ class AttentionOptions {
   void add(CLI::App& app, const std::string& flag, const std::string& key, const std::string& help);
 
   std::string text_;
+  size_t defaults_;  // bytes of text_ that were there before
   std::string profile_ = "auto";
 };
 

@@ -17,5 +17,6 @@ Action add_devices(CLI::App& app);
 Action add_profile(CLI::App& app);
 Action add_record(CLI::App& app);
 Action add_trace(CLI::App& app);
+Action add_eval(CLI::App& app);
 
 }  // namespace shadowattn::tool

@@ -37,6 +37,21 @@ std::vector<std::string_view> shuffled(const std::array<std::string_view, N>& wo
   return order;
 }
 
+// Sentences, each with the white space before it, up to `tokens` tokens.
+std::vector<std::string> make_filler(int64_t tokens, Dice& dice, const TokenCounter& count_tokens) {
+  std::vector<std::string> sentences;
+  int64_t used = 0;
+  while (true) {
+    const bool paragraph = !sentences.empty() && sentences.size() % kSentencesPerParagraph == 0;
+    std::string sentence = (sentences.empty() ? "" : paragraph ? "\n" : " ") + make_sentence(dice);
+    used += count_tokens(sentence);
+    if (used > tokens) return sentences;
+    sentences.push_back(std::move(sentence));
+  }
+}
+
+}  // namespace
+
 std::vector<Fact> make_facts(int count, Dice& dice, const TokenCounter& count_tokens) {
   const std::vector<std::string_view> colours = shuffled(kKeyColours, dice);
   const std::vector<std::string_view> nouns = shuffled(kKeyNouns, dice);
@@ -52,21 +67,6 @@ std::vector<Fact> make_facts(int count, Dice& dice, const TokenCounter& count_to
   }
   return facts;
 }
-
-// Sentences, each with the white space before it, up to `tokens` tokens.
-std::vector<std::string> make_filler(int64_t tokens, Dice& dice, const TokenCounter& count_tokens) {
-  std::vector<std::string> sentences;
-  int64_t used = 0;
-  while (true) {
-    const bool paragraph = !sentences.empty() && sentences.size() % kSentencesPerParagraph == 0;
-    std::string sentence = (sentences.empty() ? "" : paragraph ? "\n" : " ") + make_sentence(dice);
-    used += count_tokens(sentence);
-    if (used > tokens) return sentences;
-    sentences.push_back(std::move(sentence));
-  }
-}
-
-}  // namespace
 
 DemoText make_demo_text(const DemoTextOptions& options, const TokenCounter& count_tokens) {
   Dice dice(options.seed);

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "prose.h"
+
 namespace shadowattn::tool {
 
 inline constexpr int kMostFacts = 24;
@@ -29,13 +31,16 @@ struct DemoText {
 /// Tokens of a piece of text in the model's vocabulary.
 using TokenCounter = std::function<int64_t(std::string_view)>;
 
+/// `count` facts with keys and values of their own, evenly spread. 1 … kMostFacts. Values that are
+/// one token for the model come first: small models find these best.
+std::vector<Fact> make_facts(int count, Dice& dice, const TokenCounter& count_tokens);
+
 struct DemoTextOptions {
   uint64_t seed = 1;
   int facts = 10;      ///< 1 … kMostFacts
   int64_t tokens = 0;  ///< length to aim at; the text is not longer, and a few sentences shorter
 };
 
-/// Values that are one token for the model come first: small models find these best.
 DemoText make_demo_text(const DemoTextOptions& options, const TokenCounter& count_tokens);
 
 }  // namespace shadowattn::tool

@@ -202,16 +202,28 @@ bool LlamaContext::append(std::span<const llama_token> tokens,
   for (size_t start = 0; start < tokens.size(); start += step) {
     const size_t count = std::min(step, tokens.size() - start);
     const bool last = start + count == tokens.size();
-    if (interrupted() || !decode(tokens.subspan(start, count), last)) return false;
+    const size_t first_scored = last ? count - 1 : count;
+    if (interrupted() || !decode(tokens.subspan(start, count), first_scored)) return false;
     if (on_progress) on_progress(static_cast<int64_t>(start + count));
   }
   return true;
 }
 
-bool LlamaContext::decode(std::span<const llama_token> tokens, bool want_logits) {
+bool LlamaContext::append_scored(std::span<const llama_token> tokens, size_t first) {
+  return !interrupted() && decode(tokens, first);
+}
+
+std::span<const float> LlamaContext::logits(size_t index) const {
+  const float* row = llama_get_logits_ith(get(), static_cast<int32_t>(index));
+  if (row == nullptr) throw Failure("llama.cpp gives no logits of a token that has some");
+  const llama_vocab* vocab = llama_model_get_vocab(llama_get_model(get()));
+  return {row, static_cast<size_t>(llama_vocab_n_tokens(vocab))};
+}
+
+bool LlamaContext::decode(std::span<const llama_token> tokens, size_t first_scored) {
   std::vector<llama_token> batch_tokens(tokens.begin(), tokens.end());
   std::vector<int8_t> logits(tokens.size(), 0);
-  logits.back() = want_logits ? 1 : 0;
+  for (size_t i = first_scored; i < logits.size(); ++i) logits[i] = 1;
   llama_batch batch = {};
   batch.n_tokens = static_cast<int32_t>(tokens.size());
   batch.token = batch_tokens.data();

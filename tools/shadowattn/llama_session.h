@@ -56,6 +56,7 @@ class LlamaModel {
   llama_model* get() const { return model_.get(); }
   const std::string& path() const { return path_; }
   std::string description() const;  ///< "qwen2 1B Q4_0"
+  int32_t vocabulary() const { return llama_vocab_n_tokens(vocab()); }
   int64_t train_context() const { return llama_model_n_ctx_train(get()); }
 
   /// Plain text: what looks like a control token in it is only text.
@@ -110,6 +111,12 @@ class LlamaContext {
   bool append(std::span<const llama_token> tokens,
               const std::function<void(int64_t done)>& on_progress = nullptr);
 
+  /// As append, for at most one ubatch of tokens, with the logits of all from `first` on. These
+  /// stay until the next append.
+  bool append_scored(std::span<const llama_token> tokens, size_t first);
+  /// Of the last append_scored's token number `index` (of all its tokens): [n_vocab].
+  std::span<const float> logits(size_t index) const;
+
   /// Forgets all tokens from position `count` on. Throws Failure when this model cannot.
   void truncate(int64_t count);
 
@@ -124,7 +131,8 @@ class LlamaContext {
     void operator()(llama_context* context) const { llama_free(context); }
   };
 
-  bool decode(std::span<const llama_token> tokens, bool want_logits);
+  /// Logits of the tokens from `first_scored` on are wanted.
+  bool decode(std::span<const llama_token> tokens, size_t first_scored);
 
   LlamaRuntime& runtime_;
   int ubatch_;

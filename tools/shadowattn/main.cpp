@@ -69,6 +69,13 @@ constexpr Subcommand kSubcommands[] = {
      "  shadowattn trace -m model.gguf -f book.txt -c 4096 -t 3 -o trace.json -v\n"
      "  shadowattn trace --device cpu --json > times.json\n",
      add_trace},
+    {"eval", "Measure what sparse attention costs: probabilities, answers, attention mass",
+     "Examples:\n"
+     "  shadowattn eval needle -c 4096\n"
+     "  shadowattn eval kld -m model.gguf -f book.txt -c 8192 -o kld.json --html kld.html\n"
+     "  shadowattn eval kld -f book.txt --baseline sparse-f32,block,window,oracle\n"
+     "  shadowattn eval recall -f book.txt --keep 0.05,0.1,0.2 --attn-error 0.01,0.05\n",
+     add_eval},
 };
 
 constexpr char kMainExamples[] =

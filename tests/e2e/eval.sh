@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# Every task runs, prints a table, writes JSON with the documented keys and one whole page; what is
+# wrong is said in one line before anything is computed.
+. "$(dirname "$0")/lib.sh"
+make_document document.txt 600
+
+# evaluate <task> <options>...: writes report.json and page.html.
+evaluate() {
+  run_case 0 "$shadowattn" eval "$@" -c 1024 -o report.json --html page.html
+  grep -q "\"task\": \"$1\"" report.json || fail "no task in the JSON of $1"
+  grep -q '</html>' page.html || fail "the page of $1 is not whole"
+  ! grep -qiE '<script|https?://' page.html || fail "the page of $1 needs something from elsewhere"
+  ! grep -qwE 'nan|inf' report.json page.html || fail "$1 shows what is no number"
+}
+
+expect_keys() {
+  for key in "$@"; do grep -qE "^  \"$key\": [-0-9.e]+" report.json || fail "no number $key"; done
+}
+
+# number <key>: of the JSON's top level.
+number() { sed -nE "s/^  \"$1\": ([-0-9.e]+),?$/\1/p" report.json; }
+holds() { awk "BEGIN { exit !($1) }" || fail "$2: $1"; }
+
+evaluate kld -f document.txt --trials 1 --attn-error 0 --keep 0.3 --floor 16 --baseline llama.cpp
+expect_keys mean_kld same_top_p ppl_dense ppl_shadow kept
+expect_out '^\| shadow +\| +1,024 \|'
+expect_out '^\| 99.0 % KLD '
+holds "$(number mean_kld) > 1e-6 && $(number mean_kld) < 1" "the divergence is none or huge"
+holds "$(number kept) > 0.1 && $(number kept) < 0.9" "the share kept"
+# Ours, with every token, is what llama.cpp computes.
+host=$(grep -A8 '"name": "llama.cpp"' report.json | sed -nE 's/.*"ppl_ratio": ([0-9.e-]+),/\1/p')
+holds "$host > 0.999 && $host < 1.001" "dense attention is not llama.cpp's"
+
+# The same numbers again, whatever the number of threads.
+cp report.json first.json
+evaluate kld -f document.txt --trials 1 --attn-error 0 --keep 0.3 --floor 16 -t 1
+for key in mean_kld kept; do
+  holds "$(number $key) == $(sed -nE "s/^  \"$key\": ([-0-9.e]+),?$/\1/p" first.json)" \
+    "another $key with one thread"
+done
+
+# Everything kept: no difference but that of 16-bit operands.
+evaluate kld --trials 1 --attn-error 0 --keep 1
+holds "$(number mean_kld) < 1e-3 && $(number kept) == 1" "keep 1 is not dense"
+
+for task in needle recite track count; do
+  evaluate "$task" --trials 7 --floor 64
+  expect_keys accuracy_dense accuracy_shadow losses gains kept
+  holds "$(number questions_asked) == 7" "not seven questions"
+  expect_out '^\| dense +\| [0-9]+ of 7 '
+done
+evaluate needle -f document.txt --trials 12
+holds "$(number accuracy_dense) > 0.3" "the reference model finds no needles"
+cp report.json first.json
+evaluate needle -f document.txt --trials 12
+diff <(grep -v seconds first.json) <(grep -v seconds report.json) || fail "one seed, two results"
+
+evaluate recall -f document.txt --trials 1 --keep 0.1,0.5 -b 128
+expect_keys kept mass_mean mass_p1 recall_mean recall_p1
+holds "$(number mass_mean) > 0.3 && $(number mass_mean) <= 1" "the mass kept"
+holds "$(number mass_p1) <= $(number mass_mean)" "the first percentile is above the mean"
+expect_out '^\| shadow +\| +keep 0.5 '
+grep -q 'class="cell"' page.html || fail "no heat map"
+
+# A document from standard input, texts that could break the page.
+mv document.txt '<b>&.txt'
+evaluate needle -f '<b>&.txt' --trials 2
+grep -q '&lt;b&gt;&amp;.txt' page.html || fail "the file's name is not escaped"
+mv '<b>&.txt' document.txt
+run_case 0 "$shadowattn" eval recite -c 1024 --trials 2 -f - <document.txt
+
+rm -f report.json page.html first.json
+: >empty
+head -c 600 document.txt >short.txt
+mkdir folder
+before=$(ls -A)
+
+# refused <status> <pattern> <arguments>...
+refused() {
+  local status=$1 pattern=$2
+  shift 2
+  run_case "$status" "$shadowattn" eval "$@"
+  expect_err "^shadowattn: .*$pattern"
+  [[ $(wc -l <err) == 1 && ! -s out ]] || fail "not one line: $*"
+  rm -f out err
+  [[ $(ls -A) == "$before" ]] || fail "left behind: $(ls -A)"
+}
+rm -f out err
+before=$(ls -A)
+refused 2 'eval --help'
+refused 2 'recall, kld, needle' sing
+refused 2 'no baseline "dens"; known: dense' kld --baseline dens
+refused 2 'trials' needle --trials 0
+refused 2 'at least 512 tokens' needle -c 300
+refused 2 'at least 128 tokens' kld -c 100
+refused 2 'takes one --attn-error' kld --attn-error 0.1,0.2
+refused 2 'attn_error' kld --attn-error 1
+refused 2 'keep' kld --keep 0
+refused 2 'auto, on or off' needle --chat maybe
+refused 2 'set by this subcommand' needle --config keep=0.1
+refused 1 'cannot write' kld -o missing/report.json
+refused 1 'cannot write' kld --html folder
+refused 1 'holds no text' kld -f empty
+refused 1 'No such file' kld -f missing.txt
+refused 1 'less than one window of 1,024' kld -f short.txt -c 1024 -o report.json
+refused 1 'less than one window of 1,024' recall -f short.txt -c 1024 --html page.html
+refused 1 'has only [0-9]+ tokens, and [0-9]+ are needed' needle -f short.txt -c 1024
+refused 1 "longer than the model's" kld -c 32768
+refused 1 'no chat template' needle --chat on

@@ -1,0 +1,153 @@
+// What `shadowattn eval` shows: tables, pictures and a page that no text can break.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "eval/methods.h"
+#include "eval/page.h"
+#include "eval/plots.h"
+#include "eval/recall_statistics.h"
+
+namespace shadowattn::tool::eval {
+namespace {
+
+size_t occurrences(const std::string& text, const std::string& word) {
+  size_t count = 0;
+  for (size_t at = 0; (at = text.find(word, at)) != std::string::npos; at += word.size()) ++count;
+  return count;
+}
+
+const std::string kHostile = "</td><script>alert(\"x\")</script>&\x01\xFF";
+
+TEST(Page, TextsCannotBreakTheHtml) {
+  const Page page = {kHostile, {kHostile}, {{kHostile, kHostile, {{kHostile}, {{kHostile}}}}}};
+  const std::string html = to_html(page);
+  EXPECT_EQ(html.find("<script"), std::string::npos);
+  EXPECT_EQ(html.find('\x01'), std::string::npos);
+  EXPECT_EQ(html.find('\xFF'), std::string::npos);
+  EXPECT_EQ(occurrences(html, "&lt;script&gt;"), 7U);  // title twice
+  EXPECT_EQ(occurrences(html, "<td>"), 1U);
+  EXPECT_EQ(html.find("http"), std::string::npos);  // nothing from elsewhere
+  EXPECT_NE(html.find("prefers-color-scheme: dark"), std::string::npos);
+}
+
+TEST(Page, TextLeavesOutWhatIsForThePageOnly) {
+  Section hidden;
+  hidden.heading = "picture";
+  hidden.page_only = true;
+  const Page page = {"title", {"fact"}, {{"shown", "note", {{"a"}, {{"1"}}}}, hidden}};
+  const std::string text = to_text(page);
+  EXPECT_NE(text.find("shown\nnote\n"), std::string::npos);
+  EXPECT_EQ(text.find("picture"), std::string::npos);
+  EXPECT_NE(to_html(page).find("picture"), std::string::npos);
+}
+
+TEST(Markdown, ColumnsAreAligned) {
+  EXPECT_EQ(to_markdown({{"a", "Δp"}, {{"long name", "1"}, {"x", "12.5 | 3"}}}),
+            "| a         |       Δp |\n"
+            "| --------- | --------:|\n"
+            "| long name |        1 |\n"
+            "| x         | 12.5 / 3 |\n");
+}
+
+TEST(HeatMap, HasACellPerValueAndLeavesGaps) {
+  HeatMap map;
+  map.rows = {"0 %", "50 %"};
+  map.columns = {"a<b", "c"};
+  map.values = {{0, 1}, {0.5, std::numeric_limits<double>::quiet_NaN()}};
+  const std::string svg = heat_map(map);
+  EXPECT_EQ(occurrences(svg, "class=\"cell\""), 3U);
+  EXPECT_EQ(occurrences(svg, "class=\"none\""), 1U);
+  EXPECT_NE(svg.find("a&lt;b"), std::string::npos);
+  EXPECT_NE(svg.find(">0.50<"), std::string::npos);
+  EXPECT_EQ(svg.find("nan"), std::string::npos);
+  // More is stronger.
+  const auto opacity = [&](const std::string& figure) {
+    const size_t text = svg.find(">" + figure + "<");
+    const size_t at = svg.rfind("fill-opacity=\"", text);
+    return std::stod(svg.substr(at + std::string("fill-opacity=\"").size(), 5));
+  };
+  EXPECT_LT(opacity("0.00"), opacity("0.50"));
+  EXPECT_LT(opacity("0.50"), opacity("1.00"));
+  EXPECT_NE(heat_map({}).find("</svg>"), std::string::npos);
+}
+
+TEST(Plots, TakeOddData) {
+  const double none = std::numeric_limits<double>::quiet_NaN();
+  const std::string lines =
+      line_plot("x", "y", {{"<&>", {1, 2, 3}, {0, none, 2}}, {"empty", {}, {}}});
+  EXPECT_EQ(occurrences(lines, "<circle"), 2U);
+  EXPECT_EQ(lines.find("nan"), std::string::npos);
+  EXPECT_NE(lines.find("&lt;&amp;&gt;"), std::string::npos);
+  EXPECT_NE(line_plot("x", "y", {}).find("</svg>"), std::string::npos);
+  const std::string all = bars({{"a", 2, "2"}, {"b", 1, "1"}, {"c", none, "-"}, {"d", 0, "0"}});
+  EXPECT_EQ(occurrences(all, "<rect"), 4U);
+  EXPECT_EQ(all.find("nan"), std::string::npos);
+  EXPECT_NE(bars({}).find("</svg>"), std::string::npos);
+}
+
+TEST(Spread, LooksAtTheBadEnd) {
+  std::vector<double> values;
+  for (int i = 0; i <= 100; ++i) values.push_back(i);
+  const Spread more = spread(values, true);
+  EXPECT_DOUBLE_EQ(more.mean, 50);
+  EXPECT_DOUBLE_EQ(more.tail, 1);
+  EXPECT_DOUBLE_EQ(more.worst, 0);
+  const Spread less = spread(values, false);
+  EXPECT_DOUBLE_EQ(less.tail, 99);
+  EXPECT_DOUBLE_EQ(less.worst, 100);
+}
+
+TEST(ListQualities, AddUpByHeadAndOverAll) {
+  ListQualities qualities;
+  RowSample sample;
+  sample.head = 1;
+  sample.visible = 100;
+  sample.kept = 20;
+  sample.oracle_kept = 10;
+  sample.lost = 0.1;
+  sample.oracle_lost = 0.04;
+  sample.recall = 0.5;
+  qualities.add(0, sample);
+  sample.head = 0;
+  sample.kept = 40;
+  sample.oracle_kept = 30;
+  sample.lost = 0.3;
+  sample.recall = 1;
+  qualities.add(2, sample);
+  qualities.add_output_error(2, 0, 0.25);
+
+  const ListQuality all = qualities.all();
+  EXPECT_EQ(all.rows, 2);
+  EXPECT_DOUBLE_EQ(all.kept, 0.3);
+  EXPECT_DOUBLE_EQ(all.oracle_kept, 0.2);
+  EXPECT_DOUBLE_EQ(all.kept_over_oracle(), 1.5);
+  EXPECT_DOUBLE_EQ(all.mass.mean, 0.8);
+  EXPECT_DOUBLE_EQ(all.mass.worst, 0.7);
+  EXPECT_DOUBLE_EQ(all.recall.mean, 0.75);
+  EXPECT_NEAR(all.oracle_gap.worst, 0.26, 1e-12);
+  EXPECT_DOUBLE_EQ(all.output_error.mean, 0.25);
+  const auto heads = qualities.heads();
+  ASSERT_EQ(heads.size(), 2U);
+  EXPECT_DOUBLE_EQ(heads.at({0, 1}).kept, 0.2);
+  EXPECT_DOUBLE_EQ(heads.at({2, 0}).mass.mean, 0.7);
+}
+
+TEST(Methods, AreTheReferenceTheHeadlineAndWhatWasAskedFor) {
+  Config config;
+  config.engine.keep = 0.3;
+  const std::vector<Method> methods = make_methods({"window", "oracle", "dense"}, config);
+  std::vector<std::string> names;
+  for (const Method& method : methods) names.push_back(method.name);
+  EXPECT_EQ(names, (std::vector<std::string>{"dense", "oracle", "shadow", "window"}));
+  for (const Method& method : methods) EXPECT_EQ(method.config.engine.keep, 0.3);
+  EXPECT_EQ(methods[0].config.engine.precision, Precision::kF32);
+  EXPECT_EQ(methods[1].config.engine.mode, Mode::kOracle);
+  EXPECT_FALSE(make_methods({"llama.cpp"}, config)[1].config.enabled);
+  for (const std::string& name : method_names()) EXPECT_EQ(method_problem(name), "");
+  EXPECT_NE(method_problem("sparse").find("known: dense"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace shadowattn::tool::eval

@@ -1,0 +1,34 @@
+// Reads prompts and asks their questions, by every method in turn.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tasks.h"
+#include "workplace.h"
+
+namespace shadowattn::tool::eval {
+
+struct MethodAnswers {
+  Method method;
+  std::vector<std::string> answers;  ///< one per question, in the order of prompts and questions
+  std::vector<bool> right;
+  double kept = 1;  ///< share of (row, token) pairs, over prompts, questions and answers
+  double seconds = 0;
+};
+
+/// Questions right by one method and wrong by another, as numbers of questions.
+struct Flips {
+  std::vector<size_t> losses;  ///< right by the reference, wrong by the method
+  std::vector<size_t> gains;   ///< the other way
+};
+Flips flips(const std::vector<bool>& reference, const std::vector<bool>& method);
+
+/// Share of the questions that are right; 0 for none.
+double accuracy(const std::vector<bool>& right);
+
+/// Greedy answers. Every method reads every prompt itself. Throws Failure, also on Ctrl-C.
+std::vector<MethodAnswers> ask(const Workplace& workplace, const std::vector<Method>& methods,
+                               const std::vector<Prompt>& prompts, const PromptTemplate& chat);
+
+}  // namespace shadowattn::tool::eval

@@ -1,0 +1,287 @@
+// shadowattn eval: what sparse attention costs, measured against dense attention in the same run.
+
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+
+#include "attention_options.h"
+#include "command.h"
+#include "failure.h"
+#include "files.h"
+#include "filler.h"
+#include "input.h"
+#include "interrupt.h"
+#include "report.h"
+#include "text.h"
+
+namespace shadowattn::tool {
+namespace {
+
+using namespace eval;
+
+constexpr int kMostTrials = 100'000;
+constexpr int kQuestions = 200;
+constexpr int kWindows = 2;
+constexpr int64_t kMostTokens = int64_t{1} << 24;
+
+constexpr std::pair<const char*, TextTask> kTextTasks[] = {{"needle", TextTask::kNeedle},
+                                                           {"recite", TextTask::kRecite},
+                                                           {"track", TextTask::kTrack},
+                                                           {"count", TextTask::kCount}};
+constexpr double kShares[] = {0.05, 0.1, 0.2, 0.5};  // of recall
+
+struct EvalOptions {
+  std::string task;
+  std::string model;     // empty: the reference model
+  std::string document;  // empty: made-up prose
+  int64_t context = 4096;
+  int trials = 0;  // 0: what the task needs
+  uint64_t seed = 1;
+  int threads = default_threads();
+  int ubatch = 512;
+  std::vector<double> attn_errors;
+  std::vector<double> keeps;
+  std::vector<std::string> baselines;
+  std::string chat = "auto";
+  std::string json_path;
+  std::string html_path;
+  // Which calls are dense because that is faster depends on the machine; what they cost does not.
+  AttentionOptions attention{"gate=off,"};
+};
+
+std::string names_of_tasks() { return "recall, kld, needle, recite, track or count"; }
+
+const TextTask* text_task(const std::string& name) {
+  for (const auto& [known, task] : kTextTasks) {
+    if (name == known) return &task;
+  }
+  return nullptr;
+}
+
+bool is_task(const std::string& name) {
+  return name == "recall" || name == "kld" || text_task(name) != nullptr;
+}
+
+void check_lists(const EvalOptions& options) {
+  if (options.task == "recall") return;
+  if (options.attn_errors.size() <= 1 && options.keeps.size() <= 1) return;
+  throw Failure(options.task + " takes one --attn-error and one --keep; only recall takes lists",
+                kExitUsage);
+}
+
+Config headline_config(const EvalOptions& options, const std::string& model) {
+  Config config = options.attention.config_for(model);
+  if (options.task == "recall") {
+    if (!options.attn_errors.empty()) {
+      config.engine.attn_error = options.attn_errors.front();
+    } else if (!options.keeps.empty()) {
+      config.engine.attn_error = 0;
+      config.engine.keep = options.keeps.front();
+    }
+    return config;
+  }
+  if (!options.attn_errors.empty()) config.engine.attn_error = options.attn_errors.front();
+  if (!options.keeps.empty()) config.engine.keep = options.keeps.front();
+  return config;
+}
+
+// The first is the headline: with neither option the plug-in's own setting.
+std::vector<RecallSetting> recall_settings(const EvalOptions& options, const Config& config) {
+  std::vector<RecallSetting> settings;
+  const bool neither = options.attn_errors.empty() && options.keeps.empty();
+  if (neither) settings.push_back({config.engine.attn_error, 1});
+  for (const double error : options.attn_errors) settings.push_back({error, 1});
+  for (const double keep : options.keeps) settings.push_back({0, keep});
+  if (neither) {
+    for (const double keep : kShares) settings.push_back({0, keep});
+  }
+  return settings;
+}
+
+int trials_of(const EvalOptions& options) {
+  if (options.trials > 0) return options.trials;
+  return text_task(options.task) != nullptr ? kQuestions : kWindows;
+}
+
+PromptTemplate prompt_template(const EvalOptions& options, const LlamaModel& model) {
+  if (options.chat == "off") return {};
+  PromptTemplate chat = model.prompt_template();
+  if (options.chat == "on" && !chat.chat) {
+    throw Failure("the model has no chat template that llama.cpp knows; use --chat off");
+  }
+  return chat;
+}
+
+TokenCounter token_counter(const LlamaModel& model) {
+  return
+      [&model](std::string_view text) { return static_cast<int64_t>(model.tokenize(text).size()); };
+}
+
+// Of the document, or as much made-up prose as the windows need.
+std::vector<llama_token> tokens_to_read(const EvalOptions& options, const LlamaModel& model,
+                                        const std::string& document) {
+  if (!document.empty()) return model.tokenize(document);
+  const int64_t wanted = options.context * trials_of(options);
+  if (wanted > kMostTokens) throw Failure("so much text cannot be made up; give -f");
+  return model.tokenize(
+      made_up_text(wanted + options.context / 8, options.seed, token_counter(model)));
+}
+
+void check_context(const EvalOptions& options) {
+  const bool asks = text_task(options.task) != nullptr;
+  const int64_t least = asks ? kShortestContext : kShortestWindow;
+  if (options.context >= least) return;
+  throw Failure(
+      options.task + " needs a context of at least " + format_count(least) + " tokens (-c)",
+      kExitUsage);
+}
+
+Report run_task(const EvalOptions& options, const Workplace& workplace, const EvalFacts& facts,
+                std::vector<Method> methods, const std::string& document) {
+  const LlamaModel& model = workplace.model;
+  if (const TextTask* task = text_task(options.task)) {
+    const PromptTemplate chat = prompt_template(options, model);
+    const TokenCounter counter = token_counter(model);
+    const Filler filler(*task == TextTask::kCount ? "" : document, counter);
+    const std::vector<Prompt> prompts = make_prompts(
+        *task, {options.context, trials_of(options), options.seed, chat.chat}, filler, counter);
+    if (prompts.empty()) throw Failure("the text has no passage that can be asked for");
+    return answers_report(facts, chat.chat, prompts, ask(workplace, methods, prompts, chat));
+  }
+  const std::vector<llama_token> text = tokens_to_read(options, model, document);
+  if (options.task == "kld") {
+    return kld_report(facts,
+                      run_kld(workplace, methods, text, {options.context, trials_of(options)}));
+  }
+  std::erase_if(methods, [](const Method& method) { return !method.config.enabled; });
+  RecallOptions recall;
+  recall.context = options.context;
+  recall.windows = trials_of(options);
+  recall.settings = recall_settings(options, methods.front().config);
+  recall.floor_given = options.attention.given("floor");
+  return recall_report(facts, run_recall(workplace, methods, text, recall));
+}
+
+EvalFacts make_facts(const EvalOptions& options, const LlamaModel& model, const Config& config) {
+  EvalFacts facts;
+  facts.task = options.task;
+  facts.model = std::filesystem::path(model.path()).filename().string();
+  facts.description = model.description();
+  if (!options.document.empty() && options.task != "count") {
+    facts.text = std::filesystem::path(options.document).filename().string();
+  }
+  facts.context = options.context;
+  facts.trials = trials_of(options);
+  facts.seed = options.seed;
+  facts.threads = options.threads;
+  facts.attn_error = config.engine.attn_error;
+  facts.keep = config.engine.keep;
+  return facts;
+}
+
+void write_report(const EvalOptions& options, const Report& report) {
+  if (!options.json_path.empty()) {
+    // Names may hold bytes that are not UTF-8; these are replaced.
+    const auto replace = nlohmann::ordered_json::error_handler_t::replace;
+    write_file_atomically(options.json_path, report.json.dump(2, ' ', false, replace) + "\n");
+  }
+  if (!options.html_path.empty()) {
+    write_file_atomically(options.html_path, to_html(report.page));
+  }
+  std::fputs(to_text(report.page).c_str(), stdout);
+}
+
+int run_eval(const EvalOptions& options) {
+  check_context(options);
+  check_lists(options);
+  check_device(options.attention.config());
+  for (const std::string& path : {options.json_path, options.html_path}) {
+    if (!path.empty()) check_writable(path);
+  }
+  const std::string path = options.model.empty() ? reference_model_path().string() : options.model;
+  check_model_file(path);
+  const Config config = headline_config(options, path);
+  const std::string document = options.document.empty() ? "" : load_document(options.document).text;
+  const InterruptGuard guard;
+  LlamaRuntime runtime;
+  const PluginControl plugin(runtime);
+  const std::unique_ptr<LlamaModel> model = load_model(runtime, path);
+  const Workplace workplace{runtime, plugin, *model, options.threads, options.ubatch};
+  const EvalFacts facts = make_facts(options, *model, config);
+  write_report(options, run_task(options, workplace, facts, make_methods(options.baselines, config),
+                                 document));
+  return kExitOk;
+}
+
+// One or several values of a key of the plug-in's configuration.
+void add_list_option(CLI::App& app, const std::string& flag, const std::string& key,
+                     std::vector<double>& values, const std::string& help) {
+  app.add_option(flag, values, help)
+      ->delimiter(',')
+      ->check([key](const std::string& value) { return config_problem(key, value); })
+      ->type_name("LIST")
+      ->group("Attention");
+}
+
+void add_text_options(CLI::App& app, EvalOptions& options) {
+  app.add_option("-f,--file", options.document,
+                 "text, a long one; - is standard input [made-up prose]")
+      ->type_name("FILE");
+  app.add_option("-c,--context", options.context, "tokens of the longest context [4096]")
+      ->check(CLI::Range(int64_t{1}, kMostTokens).description(""))
+      ->type_name("N");
+  app.add_option("--trials", options.trials,
+                 "questions [200]; kld, recall: windows of the text per length [2]")
+      ->check(CLI::Range(1, kMostTrials).description(""))
+      ->type_name("N");
+  app.add_option("--seed", options.seed, "of made-up text and questions [1]")->type_name("N");
+  app.add_option("--chat", options.chat,
+                 "ask through the model's chat template: auto (if it has one), on, off [auto]")
+      ->check([](const std::string& value) {
+        const bool known = value == "auto" || value == "on" || value == "off";
+        return std::string(known ? "" : "auto, on or off is expected");
+      })
+      ->type_name("");
+}
+
+}  // namespace
+
+Action add_eval(CLI::App& app) {
+  const auto options = std::make_shared<EvalOptions>();
+  app.add_option("task", options->task,
+                 "recall: mass and recall of lists; kld: probabilities; needle, recite, track, "
+                 "count: answers")
+      ->required()
+      ->check([](const std::string& name) {
+        return is_task(name) ? "" : names_of_tasks() + " is expected, found " + one_line(name);
+      })
+      ->type_name("TASK");
+  app.add_option("-m,--model", options->model, "model, a GGUF file [the reference model]")
+      ->type_name("FILE");
+  add_text_options(app, *options);
+  app.add_option("--baseline", options->baselines,
+                 "methods to compare beside dense and shadow: oracle, sparse-f32, block, window, "
+                 "npu-int8, llama.cpp")
+      ->delimiter(',')
+      ->check([](const std::string& name) { return method_problem(name); })
+      ->type_name("LIST");
+  add_threads_option(app, options->threads);
+  app.add_option("-b,--ubatch", options->ubatch, "tokens processed at once [512]")
+      ->check(CLI::Range(1, 65536).description(""))
+      ->type_name("N");
+  app.add_option("-o,--output", options->json_path, "write the result in JSON to this file")
+      ->type_name("FILE");
+  app.add_option("--html", options->html_path, "write the result as a web page to this file")
+      ->type_name("FILE");
+  add_list_option(app, "--attn-error", "attn_error", options->attn_errors,
+                  "share of softmax mass a query may lose; recall: several [0.05]");
+  add_list_option(app, "--keep", "keep", options->keeps,
+                  "share of the visible tokens to attend to at most; recall: several, with "
+                  "attn_error 0 [1]");
+  options->attention.add_shared_to(app);
+  options->attention.add_config_to(
+      app, {"mode", "attn_error", "keep", "min_rows", "threads", "report", "trace"});
+  return [options] { return run_eval(*options); };
+}
+
+}  // namespace shadowattn::tool

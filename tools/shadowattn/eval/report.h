@@ -1,0 +1,42 @@
+// Results of an evaluation as a page and as JSON (keys: docs/eval.md).
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "ask.h"
+#include "kld_run.h"
+#include "page.h"
+#include "recall_run.h"
+
+namespace shadowattn::tool::eval {
+
+/// What was asked for.
+struct EvalFacts {
+  std::string task;
+  std::string model;        ///< file name
+  std::string description;  ///< "qwen2 1B Q4_0"
+  std::string text;         ///< file name; empty: made-up prose
+  int64_t context = 0;
+  int trials = 0;
+  uint64_t seed = 0;
+  int threads = 0;
+  double attn_error = 0;  ///< of the headline
+  double keep = 1;
+};
+
+struct Report {
+  Page page;
+  nlohmann::ordered_json json;
+};
+
+Report kld_report(const EvalFacts& facts, const std::vector<KldLength>& lengths);
+
+Report answers_report(const EvalFacts& facts, bool chat, const std::vector<Prompt>& prompts,
+                      const std::vector<MethodAnswers>& methods);
+
+Report recall_report(const EvalFacts& facts, const std::vector<RecallAtSetting>& results);
+
+}  // namespace shadowattn::tool::eval

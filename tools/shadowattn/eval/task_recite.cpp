@@ -1,0 +1,96 @@
+// A passage of the text, begun again at its end: the model is to go on word for word.
+#include <algorithm>
+
+#include "task_parts.h"
+#include "text.h"
+
+namespace shadowattn::tool::eval {
+namespace {
+
+constexpr int kPassages = 5;           // per prompt
+constexpr int64_t kCueTokens = 20;     // at least
+constexpr int64_t kAnswerTokens = 16;  // expected, at least
+constexpr double kDeepest = 0.75;      // far back: not in the last quarter of the text
+
+// Sentences from `first` on with at least `tokens` tokens together; one past the last of them.
+size_t span_end(const std::vector<Sentence>& sentences, size_t first, int64_t tokens) {
+  size_t end = first;
+  for (int64_t sum = 0; end < sentences.size() && sum < tokens; ++end) sum += sentences[end].tokens;
+  return end;
+}
+
+std::string joined(const std::vector<Sentence>& sentences, size_t first, size_t end) {
+  std::string text;
+  for (size_t i = first; i < end; ++i) text += sentences[i].text;
+  return text;
+}
+
+// Its first words, of kAnswerTokens tokens together or a few more: nobody has to recite a page.
+std::string first_words(const std::string& passage, const TokenCounter& count_tokens) {
+  const std::string text = trim(passage);
+  for (size_t at = text.find_first_of(" \n"); at != std::string::npos;
+       at = text.find_first_of(" \n", at + 1)) {
+    if (count_tokens(text.substr(0, at)) >= kAnswerTokens) return text.substr(0, at);
+  }
+  return text;
+}
+
+Question question_about(const std::string& cue, const std::string& answer, bool chat,
+                        const TokenCounter& count_tokens) {
+  Question question;
+  question.text = chat ? "\n\nThis passage stands in the text above: \"" + trim(cue) +
+                             "\" Write what follows it there, word for word."
+                       : "\n\n" + trim(cue);
+  question.expected = answer;
+  question.match = Match::kBegins;
+  question.answer_tokens = static_cast<int>(count_tokens(answer)) + 4;
+  return question;
+}
+
+bool occurs_once(const std::string& text, const std::string& part) {
+  const size_t at = text.find(part);
+  return at != std::string::npos && text.find(part, at + 1) == std::string::npos;
+}
+
+Prompt make_prompt(int questions, const TaskOptions& options, const Filler& filler, Dice& dice,
+                   const TokenCounter& count_tokens) {
+  const std::vector<Sentence> sentences = filler.draw(options.context - kQuestionTokens, dice);
+  Prompt prompt;
+  prompt.length = options.context;
+  prompt.text = joined(sentences, 0, sentences.size());
+  for (int i = 0; i < questions; ++i) {
+    const double depth = kDeepest * (i + 0.5) / kPassages;
+    auto first = static_cast<size_t>(depth * static_cast<double>(sentences.size()));
+    for (; first < sentences.size(); ++first) {
+      const size_t cue_end = span_end(sentences, first, kCueTokens);
+      const size_t end = span_end(sentences, cue_end, kAnswerTokens);
+      const std::string cue = joined(sentences, first, cue_end);
+      const std::string answer = first_words(joined(sentences, cue_end, end), count_tokens);
+      if (answer.empty()) break;
+      // Where the passage begins like another one nobody could know how to go on.
+      if (count_tokens(cue) > kQuestionTokens / 2 || !occurs_once(prompt.text, trim(cue))) continue;
+      prompt.questions.push_back(question_about(cue, answer, options.chat, count_tokens));
+      prompt.questions.back().depth = depth;
+      break;
+    }
+  }
+  return prompt;
+}
+
+}  // namespace
+
+std::vector<Prompt> make_recitals(const TaskOptions& options, const Filler& filler,
+                                  const TokenCounter& count_tokens) {
+  constexpr int kMostFruitless = 20;  // prompts without a single passage to ask for
+  Dice dice(options.seed);
+  std::vector<Prompt> prompts;
+  for (int left = options.trials, fruitless = 0; left > 0 && fruitless < kMostFruitless;) {
+    Prompt prompt = make_prompt(std::min(left, kPassages), options, filler, dice, count_tokens);
+    fruitless = prompt.questions.empty() ? fruitless + 1 : 0;
+    left -= static_cast<int>(prompt.questions.size());
+    if (!prompt.questions.empty()) prompts.push_back(std::move(prompt));
+  }
+  return prompts;
+}
+
+}  // namespace shadowattn::tool::eval

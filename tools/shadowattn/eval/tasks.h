@@ -1,0 +1,65 @@
+// Questions with known answers about long texts. The same seed gives the same prompts on every
+// machine, as far as the model's tokenizer is the same.
+//
+//   needle  a fact somewhere in the text, alone or among facts of the same form
+//   recite  continue a passage of the text word for word
+//   track   a value handed on through a chain of statements
+//   count   the most frequent word of a kind in a list
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "demo_text.h"
+#include "filler.h"
+
+namespace shadowattn::tool::eval {
+
+enum class TextTask { kNeedle, kRecite, kTrack, kCount };
+
+/// How an answer is compared with what was expected.
+enum class Match {
+  kFirstWord,  ///< the first word is it
+  kContains,   ///< it occurs as a word: chat models answer in sentences
+  kBegins,     ///< the text begins with it, white space aside
+};
+
+struct Question {
+  std::string text;  ///< follows the prompt's text
+  std::string expected;
+  Match match = Match::kFirstWord;
+  int answer_tokens = 0;  ///< at most
+  std::string group;      ///< questions of one kind: "single", "several"; may be empty
+  double depth = 0;       ///< where the answer stands: 0 the beginning, 1 the end
+};
+
+struct Prompt {
+  std::string text;
+  int64_t length = 0;  ///< tokens aimed at, question and answer included
+  std::vector<Question> questions;
+};
+
+struct TaskOptions {
+  int64_t context = 4096;  ///< tokens of the longest prompt with question and answer
+  int trials = 200;        ///< questions
+  uint64_t seed = 1;
+  bool chat = false;  ///< ask in plain words, not as a text to be continued
+};
+
+inline constexpr int64_t kShortestContext = 512;  ///< of TaskOptions
+
+/// `filler` is not used by kCount. Throws Failure when its document is too short.
+std::vector<Prompt> make_prompts(TextTask task, const TaskOptions& options, const Filler& filler,
+                                 const TokenCounter& count_tokens);
+
+/// Whether `answer` is what the question expects.
+bool is_right(const Question& question, const std::string& answer);
+
+/// Whether more of the answer can change what is_right says.
+bool is_settled(const Question& question, const std::string& answer);
+
+/// The answer as people read it: its first word, or one line.
+std::string shown_answer(const Question& question, const std::string& answer);
+
+}  // namespace shadowattn::tool::eval

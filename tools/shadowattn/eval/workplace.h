@@ -1,0 +1,56 @@
+// What every task works with: the model, the plug-in, and contexts that attend by one method.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "llama_session.h"
+#include "methods.h"
+#include "plugin_control.h"
+
+namespace shadowattn::tool::eval {
+
+struct Workplace {
+  LlamaRuntime& runtime;
+  const PluginControl& plugin;
+  const LlamaModel& model;
+  int threads = 1;
+  int ubatch = 512;
+};
+
+/// Throws Failure with Ctrl-C's status.
+[[noreturn]] void throw_interrupted();
+
+/// A context whose attention is computed by one method. Several may be alive, and compute in turns.
+class MethodContext {
+ public:
+  MethodContext(const Workplace& workplace, const Method& method, int64_t tokens);
+
+  const std::string& name() const { return method_.name; }
+
+  /// As LlamaContext's; throw Failure also when Ctrl-C came.
+  void append(std::span<const llama_token> tokens);
+  void append_scored(std::span<const llama_token> tokens, size_t first);
+  void truncate(int64_t count) { context_->truncate(count); }
+  const LlamaContext& llama() const { return *context_; }
+
+  /// Share of the (row, token) pairs attended to so far, of those the mask lets through. Throws
+  /// Failure when the plug-in computed nothing, or not by this method.
+  double kept_share() const;
+  double seconds() const { return seconds_; }  ///< in append and append_scored
+
+ private:
+  template <typename Work>
+  void run(const Work& work);
+
+  const Workplace& workplace_;
+  const Method& method_;
+  std::unique_ptr<LlamaContext> context_;
+  int64_t calls_ = 0;
+  int64_t visible_pairs_ = 0;
+  int64_t kept_pairs_ = 0;
+  double seconds_ = 0;
+};
+
+}  // namespace shadowattn::tool::eval
