@@ -8,13 +8,11 @@
 #include <vector>
 
 #include "attention_options.h"
-#include "attention_problem.h"
 #include "failure.h"
 #include "interrupt.h"
 #include "llama_session.h"
-#include "openmp_executor.h"
 #include "recall_table.h"
-#include "recording.h"
+#include "recorded_calls.h"
 #include "summary.h"
 #include "text.h"
 
@@ -36,33 +34,10 @@ struct Options {
   RecallOptions recall;
 };
 
-class Session {
- public:
-  explicit Session(int threads) : cpu_(threads), executor_(plugin::make_host_executor(threads)) {
-    if (!executor_) throw Failure("cannot start " + std::to_string(threads) + " threads");
-  }
-
-  Executor& executor() { return *executor_; }
-
-  /// step(call) for every layer of a recording; returns its number of tokens.
-  template <typename Step>
-  size_t for_each_call(const std::string& path, const Step& step) {
-    const tool::Recording recording = tool::load_recording(path);
-    for (const tool::RecordedCall& recorded : recording.calls) {
-      step(AttentionProblem(recorded, cpu_).call());
-    }
-    return recording.tokens.size();
-  }
-
- private:
-  GgmlCpu cpu_;
-  std::unique_ptr<Executor> executor_;
-};
-
-ScalePair calibrated_mean(const Options& options, bool center_keys, Session& session) {
+ScalePair calibrated_mean(const Options& options, bool center_keys, RecordedCalls& session) {
   Calibration calibration;
   for (const std::string& path : options.calibration) {
-    session.for_each_call(path, [&](const AttentionCall& call) {
+    session.for_each(path, [&](const AttentionCall& call) {
       calibrate(call, center_keys, session.executor(), &calibration);
     });
   }
@@ -72,14 +47,14 @@ ScalePair calibrated_mean(const Options& options, bool center_keys, Session& ses
 void measure(const Options& options) {
   const tool::InterruptGuard guard;
   const tool::LlamaRuntime runtime;
-  Session session(options.threads);
+  RecordedCalls session(options.threads);
   const ScalePair mean = calibrated_mean(options, false, session);
   const ScalePair centred = calibrated_mean(options, true, session);
   const std::vector<EstimateConfig> configs = recall_configs(mean, centred, options.recall.step);
   nlohmann::ordered_json all = nlohmann::ordered_json::array();
   for (const std::string& path : options.recordings) {
     std::vector<RecallResult> results;
-    const size_t tokens = session.for_each_call(path, [&](const AttentionCall& call) {
+    const size_t tokens = session.for_each(path, [&](const AttentionCall& call) {
       add_call(call, configs, options.recall, session.executor(), &results);
     });
     if (options.format == "json") {

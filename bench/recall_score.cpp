@@ -52,8 +52,25 @@ TopKQuality RowReference::quality(std::span<const float> estimate, int64_t k) co
       (static_cast<double>(above.wanted) + chance * static_cast<double>(equal.wanted)) /
       static_cast<double>(k);
   quality.mass = above.mass + chance * equal.mass;
-  quality.relative_mass = quality.mass / best_[static_cast<size_t>(k - 1)];
+  quality.oracle_mass = best_[static_cast<size_t>(k - 1)];
+  quality.relative_mass = quality.mass / quality.oracle_mass;
   quality.tied = taken < equal.keys ? taken : 0;
+  return quality;
+}
+
+TopKQuality RowReference::quality_of(std::span<const float> weight) const {
+  const double kept = std::accumulate(weight.begin(), weight.end(), 0.0);
+  const int64_t k = std::clamp<int64_t>(std::llround(kept), 1, keys());
+  TopKQuality quality;
+  double wanted = 0;
+  for (size_t j = 0; j < weight.size(); ++j) {
+    quality.mass += weight[j] * share_[j];
+    if (rank_[j] < k) wanted += weight[j];
+    if (weight[j] > 0 && weight[j] < 1) ++quality.tied;
+  }
+  quality.recall = wanted / static_cast<double>(k);
+  quality.oracle_mass = best_[static_cast<size_t>(k - 1)];
+  quality.relative_mass = quality.mass / quality.oracle_mass;
   return quality;
 }
 

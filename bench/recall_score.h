@@ -14,6 +14,7 @@ struct TopKQuality {
   double recall = 0;         ///< share of the k keys with the largest logits, in [0, 1]
   double mass = 0;           ///< share of the softmax mass
   double relative_mass = 0;  ///< … of what the k largest logits hold
+  double oracle_mass = 0;    ///< what the k largest logits hold
   int64_t tied = 0;          ///< of the k, those equal to one that was left out
 };
 
@@ -27,6 +28,9 @@ class RowReference {
   /// `estimate`: [keys()], larger is better, no NaN; 1 ≤ k ≤ keys(). Among equal logits the first
   /// keys are the largest. Throws std::bad_alloc.
   TopKQuality quality(std::span<const float> estimate, int64_t k) const;
+  /// `weight`: [keys()], the chance in [0, 1] that a key is kept; k is their sum, rounded, at
+  /// least 1.
+  TopKQuality quality_of(std::span<const float> weight) const;
 
  private:
   std::vector<double> share_;  // of the softmax mass

@@ -2,6 +2,7 @@
 
 #include <time.h>
 
+#include <algorithm>
 #include <string>
 
 #include "flash_attn.h"
@@ -34,6 +35,16 @@ Status attend_stream(const AttentionCall& call, int layer, const AttendFn& prefe
 }
 
 }  // namespace
+
+void ablate(const Ablation& ablation, int layer, const OutputView& output) {
+  if (ablation.layer < 0 || ablation.layer != layer) return;
+  for (int64_t head = 0; head < output.heads; ++head) {
+    if (ablation.head >= 0 && ablation.head != head) continue;
+    for (int64_t row = 0; row < output.rows; ++row) {
+      std::fill_n(output.row(head, row), output.dim, 0.0F);
+    }
+  }
+}
 
 Status attend_node(const ggml_tensor* node, const AttendFn& preferred, const AttendFn& dense,
                    Report& report) {

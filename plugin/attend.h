@@ -6,12 +6,16 @@
 #include "ggml.h"
 #include "report.h"
 #include "shadowattn/attention.h"
+#include "shadowattn/config.h"
 #include "shadowattn/engine.h"
 #include "shadowattn/status.h"
 
 namespace shadowattn::plugin {
 
 using AttendFn = std::function<Status(const AttentionCall& call, CallReport* report)>;
+
+/// Zeroes the output of the heads that `ablation` names, if `layer` is theirs.
+void ablate(const Ablation& ablation, int layer, const OutputView& output);
 
 /// Computes every stream of `node` by `preferred`; a call that fails there is computed again by
 /// `dense`, and the report says why. Error when that fails too.

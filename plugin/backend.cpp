@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "attend.h"
+#include "flash_attn.h"
 #include "node_facts.h"
 #include "openmp_executor.h"
 
@@ -107,7 +108,14 @@ Status Backend::attend(const ggml_tensor* node, Session& session) {
     }
     return session.dense->attend(call, report);
   };
-  return attend_node(node, preferred, dense, state_.report());
+  Status status = attend_node(node, preferred, dense, state_.report());
+  const Ablation& ablation = settings_->config.ablate;
+  if (!status.ok() || ablation.layer != layer || layer < 0) return status;
+  const FlashAttnNode attention(node);
+  for (int64_t stream = 0; stream < attention.streams(); ++stream) {
+    ablate(ablation, layer, attention.call(stream).output);
+  }
+  return status;
 }
 
 ggml_status Backend::compute(ggml_cgraph* graph) {

@@ -200,6 +200,8 @@ void PluginState::write_files() {
   const std::lock_guard lock(write_mutex_);
   const std::shared_ptr<const Settings> current = settings();
   write_trace(*current);
+  const std::string line = report_.quality_line(current->config);
+  if (!line.empty()) print_message(line);
   const std::string& path = current->config.report_path;
   if (path.empty()) return;
   const Status status = write_report_file(path, report_json());

@@ -1,6 +1,7 @@
 #include "report.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -46,6 +47,13 @@ void append_sums(const CallSums& sums, Json& json) {
   json["dense_calls"] = sums.dense_calls;
   json["dense_reasons"] = Json::object();
   for (const auto& [reason, count] : sums.dense_reasons) json["dense_reasons"][reason] = count;
+  json["dense_rows"] = sums.dense_rows;
+  json["unpromised_rows"] = sums.unpromised_rows;
+  json["lost_estimated"] = sums.estimated_rows == 0
+                               ? 0.0
+                               : sums.estimated_lost / static_cast<double>(sums.estimated_rows);
+  if (sums.quality.all().rows > 0) json["quality"] = sums.quality.to_json();
+  json["sample_ms"] = to_ms(sums.sample_ns);
   json["pilot_ms"] = to_ms(sums.pilot_ns);
   json["select_ms"] = to_ms(sums.select_ns);
   json["attend_ms"] = to_ms(sums.attend_ns);
@@ -67,6 +75,12 @@ void CallSums::add(const CallReport& call, std::string_view dense_reason) {
     ++dense_calls;
     ++dense_reasons[std::string(dense_reason)];
   }
+  dense_rows += call.dense_rows;
+  unpromised_rows += call.unpromised_rows;
+  estimated_lost += call.estimated_lost;
+  estimated_rows += call.estimated_rows;
+  quality.add(call.samples);
+  sample_ns += call.sample_ns;
   pilot_ns += call.pilot_ns;
   select_ns += call.select_ns;
   attend_ns += call.attend_ns;
@@ -83,6 +97,12 @@ void CallSums::add(const CallSums& other) {
   lists += other.lists;
   dense_calls += other.dense_calls;
   for (const auto& [reason, count] : other.dense_reasons) dense_reasons[reason] += count;
+  dense_rows += other.dense_rows;
+  unpromised_rows += other.unpromised_rows;
+  estimated_lost += other.estimated_lost;
+  estimated_rows += other.estimated_rows;
+  quality.add(other.quality);
+  sample_ns += other.sample_ns;
   pilot_ns += other.pilot_ns;
   select_ns += other.select_ns;
   attend_ns += other.attend_ns;
@@ -119,6 +139,35 @@ void Report::reset() {
   const std::lock_guard lock(mutex_);
   layers_.clear();
   declined_.clear();
+}
+
+std::string Report::quality_line(const Config& config) const {
+  const std::lock_guard lock(mutex_);
+  CallSums totals;
+  int worst_layer = -1;
+  double worst = -1.0;
+  for (const auto& [number, sums] : layers_) {
+    totals.add(sums);
+    if (sums.quality.all().rows == 0 || sums.quality.all().mean_lost() <= worst) continue;
+    worst = sums.quality.all().mean_lost();
+    worst_layer = number;
+  }
+  const SampleSums& all = totals.quality.all();
+  if (all.rows == 0) return {};
+  const double kept = static_cast<double>(totals.kept_pairs) /
+                      static_cast<double>(std::max<int64_t>(totals.visible_pairs, 1));
+  char text[256];
+  std::snprintf(text, sizeof text,
+                "kept %.1f %% of the tokens; lost attention mass %.2f %% (layer %d: %.2f %%) in "
+                "%lld sampled sparse rows",
+                100.0 * kept, 100.0 * all.mean_lost(), worst_layer, 100.0 * worst,
+                static_cast<long long>(all.rows));
+  std::string line = text;
+  if (config.engine.attn_error > 0.0) {
+    std::snprintf(text, sizeof text, ", aim %g %%", 100.0 * config.engine.attn_error);
+    line += text;
+  }
+  return line;
 }
 
 std::string Report::to_json(const Config& config, std::string_view isa) const {

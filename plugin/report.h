@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "device_sums.h"
+#include "quality_sums.h"
 #include "shadowattn/config.h"
 #include "shadowattn/engine.h"
 
@@ -23,6 +24,12 @@ struct CallSums {
   int64_t lists = 0;
   int64_t dense_calls = 0;
   std::map<std::string, int64_t> dense_reasons;
+  int64_t dense_rows = 0;  ///< query rows × KV heads, as the next
+  int64_t unpromised_rows = 0;
+  double estimated_lost = 0.0;  ///< over rows × heads with lists
+  int64_t estimated_rows = 0;
+  QualitySums quality;
+  int64_t sample_ns = 0;
   int64_t pilot_ns = 0;
   int64_t select_ns = 0;
   int64_t attend_ns = 0;
@@ -47,6 +54,8 @@ class Report {
   /// The host asked for a node of `layer` (-1: unknown) and the plug-in left it to the host.
   void add_decline(int layer, const std::string& reason);
   void reset();
+  /// In a line, what sparsity cost; empty when nothing was sampled.
+  std::string quality_line(const Config& config) const;
 
   /// `isa`: the level in use.
   std::string to_json(const Config& config, std::string_view isa) const;

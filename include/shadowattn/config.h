@@ -13,6 +13,14 @@
 
 namespace shadowattn {
 
+/// Heads whose attention is taken away, to measure what they are worth.
+struct Ablation {
+  int32_t layer = -1;  ///< -1: none
+  int32_t head = -1;   ///< query head; -1: all of the layer
+
+  friend bool operator==(const Ablation&, const Ablation&) = default;
+};
+
 /// Engine options and what concerns the host program only.
 struct Config {
   /// mode=off: the plug-in claims nothing and the host attends by itself.
@@ -28,6 +36,8 @@ struct Config {
   /// A profile to read (shadowattn/profile.h), by whoever makes an engine of this config; empty:
   /// none.
   std::string profile_path;
+  /// For profiling: the output of these heads becomes zero, in the calls that the plug-in takes.
+  Ablation ablate;
   /// Where a timeline of all calls is written when the host ends (docs/plugin.md); empty: nowhere.
   std::string trace_path;
 };

@@ -31,6 +31,24 @@ bool set_attn_error(std::string_view text, Config& config) {
   return true;
 }
 
+/// "3:1" or "3:*".
+bool set_ablation(std::string_view text, Config& config) {
+  const size_t colon = text.find(':');
+  if (colon == std::string_view::npos) return false;
+  Ablation ablation;
+  if (!set_int(text.substr(0, colon), 0, kMaxTokens, ablation.layer)) return false;
+  const std::string_view head = text.substr(colon + 1);
+  if (head != "*" && !set_int(head, 0, kMaxTokens, ablation.head)) return false;
+  config.ablate = ablation;
+  return true;
+}
+
+std::string format_ablation(const Config& config) {
+  if (config.ablate.layer < 0) return "";
+  const std::string head = config.ablate.head < 0 ? "*" : std::to_string(config.ablate.head);
+  return std::to_string(config.ablate.layer) + ":" + head;
+}
+
 constexpr std::pair<std::string_view, Mode> kModes[] = {
     {"shadow", Mode::kShadow}, {"dense", Mode::kDense},      {"sparse-f32", Mode::kSparseF32},
     {"block", Mode::kBlock},   {"npu-int8", Mode::kNpuInt8}, {"window", Mode::kWindow},
@@ -125,6 +143,9 @@ constexpr ConfigKey kKeys[] = {
        return true;
      },
      [](const Config& c) { return c.profile_path; }},
+    {"ablate", "LAYER:HEAD or LAYER:*",
+     "for profiling: these query heads' attention becomes zero; none: no head's", set_ablation,
+     format_ablation},
     {"threads", "0 ... 1024", "threads to use; 0: as many as the host asks for",
      [](std::string_view t, Config& c) { return set_int(t, 0, kMaxThreads, c.threads); },
      [](const Config& c) { return std::to_string(c.threads); }},

@@ -17,6 +17,7 @@ namespace shadowattn {
 enum class HeadUse {
   kDevice,
   kNonFinite,  ///< NaN or infinity in its queries or keys
+  kLeftToCpu,  ///< needs no estimate
   kOutOfGrid,  ///< no scale of the grid holds its queries or keys
 };
 

@@ -32,6 +32,12 @@ DeviceCapabilities with_key_step(DeviceCapabilities limits) {
   return limits;
 }
 
+/// Lists that end by mass keep some share of what they may; orders need no more than that.
+int64_t expected_kept(const ListBudget& budget, int64_t visible) {
+  constexpr int64_t kShare = 4;
+  return budget.by_mass() ? (budget.most(visible) + kShare - 1) / kShare : budget.most(visible);
+}
+
 class Timer {
  public:
   int64_t ns() const {
@@ -148,6 +154,10 @@ std::vector<HeadBucket> DevicePilot::prepare(const CallContext& context, const D
   for (DeviceOperands& operands : operands_) operands.reserve(call, context.kernels.pilot_dot);
   executor.run(heads, [&](int64_t index, int thread) {
     const int64_t kv_head = first_head + index;
+    if (context.heads[static_cast<size_t>(kv_head)].lists.dense) {
+      buckets[static_cast<size_t>(kv_head)].use = HeadUse::kLeftToCpu;
+      return;
+    }
     const TraceSpan span(context.trace, {.stage = TraceStage::kPrepare,
                                          .lane = thread,
                                          .kv_head = static_cast<int32_t>(kv_head),
@@ -187,7 +197,7 @@ std::vector<int32_t> DevicePilot::order_groups(const CallContext& context, const
     for (int64_t i = group.rows.first; i < group.rows.first + group.rows.count; ++i) {
       const int64_t visible = context.visibility.row(head, i).visible;
       pairs += visible;
-      kept += keep_count(context.options, visible);
+      kept += expected_kept(context.budget(group.kv_heads.front()), visible);
     }
     job.cpu_ns = job.heads * times_.cpu_ns(pairs * shape.group_heads, kept * shape.group_heads);
     jobs.push_back(job);

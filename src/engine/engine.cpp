@@ -9,8 +9,9 @@
 #include <vector>
 
 #include "attend/row_state.h"
-#include "engine/cost_probe.h"
+#include "baselines/baselines.h"
 #include "engine/device_pilot.h"
+#include "engine/list_chooser.h"
 #include "engine/shadow_tile.h"
 
 namespace shadowattn {
@@ -24,9 +25,6 @@ constexpr std::string_view kCpuDevice = "cpu";
 std::string text(int64_t value) { return std::to_string(value); }
 
 Status check_options(const EngineOptions& o) {
-  if (o.mode != Mode::kDense && o.mode != Mode::kShadow) {
-    return Status::unsupported("this mode is not built yet");
-  }
   if (!(o.keep > 0.0 && o.keep <= 1.0)) {
     return Status::invalid_argument("keep must be in (0, 1], not " + std::to_string(o.keep));
   }
@@ -142,6 +140,17 @@ Status check_data(const AttentionCall& call) {
   return {};
 }
 
+bool all_dense(const std::vector<HeadLists>& heads) {
+  return std::all_of(heads.begin(), heads.end(),
+                     [](const HeadLists& head) { return head.lists.dense; });
+}
+
+int64_t nanoseconds_since(std::chrono::steady_clock::time_point started) {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() -
+                                                              started)
+      .count();
+}
+
 int64_t sum_visible(const Visibility& visibility, int64_t heads) {
   int64_t sum = 0;
   for (int64_t h = 0; h < heads; ++h) {
@@ -159,11 +168,16 @@ class Engine::Impl {
       : options_(std::move(options)),
         features_(features),
         kernels_(choose_kernels(features, options_.precision)),
+        chooser_(options_),
         owned_executor_(std::move(owned)),
         executor_(executor != nullptr ? executor : owned_executor_.get()) {
     for (int32_t i = 0; i < executor_->threads(); ++i) workers_.emplace_back(i);
     if (device != nullptr || options_.device.name != kCpuDevice) {
       device_pilot_ = std::make_unique<DevicePilot>(options_.device, std::move(device));
+    }
+    if (is_baseline(options_.mode)) {
+      baselines_ = std::make_unique<Baselines>(
+          options_, BaselineKernels{kernels_.attend, kernels_.attend16, kernels_.pilot_dot});
     }
   }
 
@@ -176,43 +190,39 @@ class Engine::Impl {
   void attend(const AttentionCall& call, CallReport* report);
 
  private:
-  /// Of calls of this shape; measured when there are none yet. Null when that fails.
-  const CostModel* costs(const AttentionCall& call);
+  void attend_shadow(CallContext& context, std::vector<HeadLists>& heads, CallReport* report);
   void run_dense(const CallContext& context);
+  /// One KV head of a call.
+  void run_dense_head(const CallContext& context, int64_t kv_head);
   /// A dense call with few rows, its keys cut into parts.
   void run_parts(const CallContext& context);
-  /// With the device's estimates where there are some. Adds to report->pilot_ns what it took to
-  /// quantise keys.
-  void run_shadow(const CallContext& context, CallReport* report);
+  /// Quantises the keys of a KV head for the estimate. Adds to report->pilot_ns.
+  void build_keys(CallContext& context, int64_t kv_head, CallReport* report);
   /// Tiles of a KV head that are not marked in `done` ([tiles · KV heads]; empty: all of them).
-  void run_cpu(const CallContext& context, int64_t kv_head, const std::vector<uint8_t>& done,
-               CallReport* report);
+  void run_head(const CallContext& context, int64_t kv_head, HeadLists& head,
+                const std::vector<uint8_t>& done, CallReport* report);
+  void run_tiles(const CallContext& context, const std::vector<const QueryTile*>& tiles,
+                 int64_t kv_head);
   void sum_up(const AttentionCall& call, const Visibility& visibility, CallReport* report) const;
+  void judge_device(const AttentionCall& call, const Visibility& visibility, int64_t dense_rows,
+                    CallReport* report);
+  int64_t dense_target() const {
+    return kernels_.attend16 != nullptr ? kWideTileTarget : kTileTarget;
+  }
 
   EngineOptions options_;
   CpuFeatures features_;
   KernelSet kernels_;
+  ListChooser chooser_;
   std::unique_ptr<Executor> owned_executor_;
   Executor* executor_;
   std::vector<TileWorker> workers_;
   KeyEstimate keys_;
-  std::vector<std::pair<CostShape, CostModel>> costs_;
   ScratchBuffer<float> states_;                // of a dense call whose keys are cut into parts
   std::unique_ptr<DevicePilot> device_pilot_;  // null: the CPU estimates
+  std::unique_ptr<Baselines> baselines_;       // null: dense or shadow
   Trace* trace_ = nullptr;
 };
-
-const CostModel* Engine::Impl::costs(const AttentionCall& call) {
-  const CostShape shape{call.key.dim, call.value.dim, call.query.heads / call.key.heads,
-                        call.key.type, call.value.type};
-  for (const auto& [known, model] : costs_) {
-    if (known == shape) return &model;
-  }
-  const Result<CostModel> model = measure_costs(options_, shape);
-  if (!model.ok()) return nullptr;  // the caller asked for shadow attention
-  costs_.emplace_back(shape, model.value());
-  return &costs_.back().second;
-}
 
 void Engine::Impl::run_dense(const CallContext& context) {
   const int64_t kv_heads = context.call.key.heads;
@@ -255,44 +265,84 @@ void Engine::Impl::run_parts(const CallContext& context) {
   });
 }
 
-void Engine::Impl::run_cpu(const CallContext& shared, int64_t kv_head,
-                           const std::vector<uint8_t>& done, CallReport* report) {
-  const int64_t kv_heads = shared.call.key.heads;
-  std::vector<const QueryTile*> left;
-  bool estimate = false;
-  // Last rows first: under a causal mask they are the longest.
-  for (auto tile = static_cast<int64_t>(shared.plan.tiles.size()) - 1; tile >= 0; --tile) {
-    if (!done.empty() && done[static_cast<size_t>(tile * kv_heads + kv_head)] != 0) continue;
-    left.push_back(&shared.plan.tiles[static_cast<size_t>(tile)]);
-    if (keeps_everything(shared, *left.back(), kv_head)) continue;
-    estimate = true;
-    if (!done.empty()) report->device.cpu_rows += left.back()->rows.count;
-  }
-  CallContext context = shared;
-  if (estimate) {
-    const auto started = std::chrono::steady_clock::now();
-    const TraceSpan span(context.trace,
-                         {.stage = TraceStage::kPrepare,
-                          .kv_head = static_cast<int32_t>(kv_head),
-                          .rows = shared.call.query.rows},
-                         executor_->threads());
-    context.keys_finite =
-        keys_.build(shared.call, kv_head, shared.visibility.begin(), shared.visibility.end(),
-                    kernels_.quantize, kernels_.pilot_dot, *executor_);
-    report->pilot_ns += std::chrono::duration_cast<std::chrono::nanoseconds>(
-                            std::chrono::steady_clock::now() - started)
-                            .count();
-  }
-  executor_->run(static_cast<int64_t>(left.size()), [&](int64_t task, int thread) {
-    workers_[static_cast<size_t>(thread)].run(context, *left[static_cast<size_t>(task)], kv_head);
+void Engine::Impl::run_dense_head(const CallContext& context, int64_t kv_head) {
+  const auto tiles = static_cast<int64_t>(context.plan.tiles.size());
+  for (TileWorker& worker : workers_) worker.reserve(context);
+  executor_->run(tiles, [&](int64_t task, int thread) {
+    workers_[static_cast<size_t>(thread)].run_dense(
+        context, context.plan.tiles[static_cast<size_t>(tiles - 1 - task)], kv_head);
   });
 }
 
-void Engine::Impl::run_shadow(const CallContext& context, CallReport* report) {
-  const int64_t kv_heads = context.call.key.heads;
+void Engine::Impl::build_keys(CallContext& context, int64_t kv_head, CallReport* report) {
+  const auto started = std::chrono::steady_clock::now();
+  const TraceSpan span(context.trace,
+                       {.stage = TraceStage::kPrepare,
+                        .kv_head = static_cast<int32_t>(kv_head),
+                        .rows = context.call.query.rows},
+                       executor_->threads());
+  context.keys_finite =
+      keys_.build(context.call, kv_head, context.visibility.begin(), context.visibility.end(),
+                  kernels_.quantize, kernels_.pilot_dot, *executor_);
+  report->pilot_ns += nanoseconds_since(started);
+}
+
+void Engine::Impl::run_head(const CallContext& shared, int64_t kv_head, HeadLists& head,
+                            const std::vector<uint8_t>& done, CallReport* report) {
+  const AttentionCall& call = shared.call;
+  const int64_t kv_heads = call.key.heads;
+  const int64_t group_heads = call.query.heads / kv_heads;
+  const int64_t dense_rows = std::max<int64_t>(1, dense_target() / group_heads);
+  CallContext context = shared.with(shared.plan);
+  bool built = false;
+  if (head.open) {
+    build_keys(context, kv_head, report);
+    built = true;
+    if (context.keys_finite) {
+      head.lists = chooser_.choose(context, kv_head, dense_rows, workers_.front());
+    }
+  }
+  if (head.lists.dense) {
+    CallPlan plan;
+    plan.dense_reason = DenseReason::kFaster;
+    plan.tiles = dense_tiles(call.query.rows, dense_rows);
+    report->dense_rows += call.query.rows;
+    run_dense_head(shared.with(plan), kv_head);
+    return;
+  }
+  const CallPlan own =
+      plan_lists(head.lists, head.budget.by_mass(), shared.visibility, group_heads);
+  const CallPlan& plan = done.empty() ? own : shared.plan;
+  std::vector<const QueryTile*> left;
+  bool estimate = false;
+  // Last rows first: under a causal mask they are the longest.
+  for (auto tile = static_cast<int64_t>(plan.tiles.size()) - 1; tile >= 0; --tile) {
+    if (!done.empty() && done[static_cast<size_t>(tile * kv_heads + kv_head)] != 0) continue;
+    left.push_back(&plan.tiles[static_cast<size_t>(tile)]);
+    if (keeps_everything(context, *left.back(), kv_head)) continue;
+    estimate = true;
+    if (!done.empty()) report->device.cpu_rows += left.back()->rows.count;
+  }
+  if (estimate && !built) build_keys(context, kv_head, report);
+  run_tiles(context.with(plan), left, kv_head);
+}
+
+void Engine::Impl::run_tiles(const CallContext& context, const std::vector<const QueryTile*>& tiles,
+                             int64_t kv_head) {
+  for (TileWorker& worker : workers_) worker.reserve(context);
+  executor_->run(static_cast<int64_t>(tiles.size()), [&](int64_t task, int thread) {
+    workers_[static_cast<size_t>(thread)].run(context, *tiles[static_cast<size_t>(task)], kv_head);
+  });
+}
+
+void Engine::Impl::attend_shadow(CallContext& context, std::vector<HeadLists>& heads,
+                                 CallReport* report) {
+  context.heads = heads;
   std::vector<uint8_t> done;
   if (context.on_device) {
-    done.resize(context.plan.tiles.size() * static_cast<size_t>(kv_heads));
+    for (HeadLists& head : heads) head.open = false;
+    for (TileWorker& worker : workers_) worker.reserve(context);
+    done.resize(context.plan.tiles.size() * heads.size());
     device_pilot_->run(context, *executor_, workers_, done, &report->device);
     // Estimates that were not to be trusted are thrown away, and so is what was counted with them.
     if (std::find(done.begin(), done.end(), uint8_t{1}) == done.end()) {
@@ -300,8 +350,8 @@ void Engine::Impl::run_shadow(const CallContext& context, CallReport* report) {
     }
   }
   // One KV head after the other: only the keys of one are held as INT8.
-  for (int64_t kv_head = 0; kv_head < kv_heads; ++kv_head) {
-    run_cpu(context, kv_head, done, report);
+  for (size_t kv_head = 0; kv_head < heads.size(); ++kv_head) {
+    run_head(context, static_cast<int64_t>(kv_head), heads[kv_head], done, report);
   }
 }
 
@@ -333,6 +383,18 @@ void Engine::Impl::sum_up(const AttentionCall& call, const Visibility& visibilit
             });
 }
 
+void Engine::Impl::judge_device(const AttentionCall& call, const Visibility& visibility,
+                                int64_t dense_rows, CallReport* report) {
+  const ListShape lists{false, options_.rows_per_list, options_.share_heads};
+  const CostModel* model = chooser_.costs(call, lists);
+  if (model == nullptr) return;
+  const int64_t group_heads = call.query.heads / call.key.heads;
+  const PredictedCost cost = predict_cost(*model, options_, visibility, group_heads, dense_rows);
+  device_pilot_->judge(report->wall_ns,
+                       cost.dense * static_cast<double>(call.key.heads) / executor_->threads(),
+                       &report->device);
+}
+
 void Engine::Impl::attend(const AttentionCall& call, CallReport* report) {
   const auto started = std::chrono::steady_clock::now();
   const int64_t group_heads = call.query.heads / call.key.heads;
@@ -341,49 +403,50 @@ void Engine::Impl::attend(const AttentionCall& call, CallReport* report) {
                          executor_->threads());
     return Visibility(call, *executor_);
   }();
-  const bool gated = options_.gate && may_be_sparse(options_, visibility);
-  const int64_t dense_target = kernels_.attend16 != nullptr ? kWideTileTarget : kTileTarget;
-  const CostModel* model = gated ? costs(call) : nullptr;
-  const CallPlan plan = plan_call(options_, visibility, group_heads, dense_target, model);
+  if (baselines_ != nullptr) {
+    CallReport done = baselines_->attend(call, visibility, *executor_);
+    done.wall_ns = nanoseconds_since(started);
+    if (report != nullptr) *report = std::move(done);
+    return;
+  }
+  const int64_t dense_rows = std::max<int64_t>(1, dense_target() / group_heads);
+  CallPlan plan = plan_call(options_, visibility, group_heads, dense_target());
+  std::vector<HeadLists> heads;
+  if (!plan.dense()) {
+    heads = chooser_.start(call, visibility, dense_rows);
+    if (all_dense(heads)) {
+      plan = {};
+      plan.dense_reason = DenseReason::kFaster;
+      plan.tiles = dense_tiles(call.query.rows, dense_rows);
+    }
+  }
   CallContext context{call, options_, kernels_, visibility, plan, keys_};
   context.trace = trace_;
-  const std::vector<ListBudget> budgets(static_cast<size_t>(call.key.heads),
-                                        ListBudget::from(options_));
-  context.budgets = budgets;
   context.on_device = !plan.dense() && device_pilot_ != nullptr;
+  for (TileWorker& worker : workers_) worker.forget();
+  CallReport done;
   if (plan.dense()) {
     context.parts = dense_parts(static_cast<int64_t>(plan.tiles.size()) * call.key.heads,
                                 visibility.end() - visibility.begin());
-  }
-  for (TileWorker& worker : workers_) {
-    worker.forget();
-    worker.reserve(context);
-  }
-  CallReport done;
-  if (context.parts > 1) {
-    run_parts(context);
-  } else if (plan.dense()) {
-    run_dense(context);
+    for (TileWorker& worker : workers_) worker.reserve(context);
+    context.parts > 1 ? run_parts(context) : run_dense(context);
   } else {
-    run_shadow(context, &done);
+    attend_shadow(context, heads, &done);
   }
-  done.wall_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(
-                     std::chrono::steady_clock::now() - started)
-                     .count();
-  if (context.on_device && model != nullptr) {
-    const int64_t dense_rows = std::max<int64_t>(1, dense_target / group_heads);
-    const PredictedCost cost = predict_cost(*model, options_, visibility, group_heads, dense_rows);
-    device_pilot_->judge(done.wall_ns,
-                         cost.dense * static_cast<double>(call.key.heads) / executor_->threads(),
-                         &done.device);
-  }
-  if (report == nullptr) return;
+  done.wall_ns = nanoseconds_since(started);
   done.dense_reason = plan.dense_reason;
   sum_up(call, visibility, &done);
-  if (!plan.dense() && done.nonfinite_rows == call.query.rows * call.key.heads) {
+  if (plan.dense()) {
+    if (report != nullptr) *report = std::move(done);
+    return;
+  }
+  chooser_.learn(call, visibility, dense_rows, done);
+  if (context.on_device && options_.gate) judge_device(call, visibility, dense_rows, &done);
+  if (all_dense(heads)) done.dense_reason = DenseReason::kFaster;
+  if (done.nonfinite_rows == call.query.rows * call.key.heads) {
     done.dense_reason = DenseReason::kNonFinite;
   }
-  *report = std::move(done);
+  if (report != nullptr) *report = std::move(done);
 }
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

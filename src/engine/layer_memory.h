@@ -14,9 +14,9 @@ namespace shadowattn {
 
 /// Of one KV head of a layer.
 struct KvHeadMemory {
-  ListShape lists;         ///< chosen when it had last been looked at
-  int64_t chosen_at = 0;   ///< visible keys then; 0: never
-  double strictness = 1.0; ///< attn_error is divided by it
+  ListShape lists;          ///< chosen when it had last been looked at
+  int64_t chosen_at = 0;    ///< visible keys then; 0: never
+  double strictness = 1.0;  ///< attn_error is divided by it
 
   // Samples since the promise was last judged.
   int64_t samples = 0;

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "plan/profile_layer.h"
+#include "plan/profile_lookup.h"
 
 namespace shadowattn {
 namespace {
@@ -77,8 +77,8 @@ std::vector<HeadLists> ListChooser::start(const AttentionCall& call, const Visib
     const KvHeadMemory& known = memory[static_cast<size_t>(kv_head)];
     HeadLists head;
     head.budget = budget(profile, kv_head, group_heads, known.strictness);
-    head.lists = profile != nullptr ? profile->kv_heads[static_cast<size_t>(kv_head)].lists
-                                    : wanted();
+    head.lists =
+        profile != nullptr ? profile->kv_heads[static_cast<size_t>(kv_head)].lists : wanted();
     heads.push_back(head);
   }
   if (!options_.gate || profile != nullptr) return heads;
@@ -89,8 +89,7 @@ std::vector<HeadLists> ListChooser::start(const AttentionCall& call, const Visib
     HeadLists& head = heads[i];
     ListBudget hoped = head.budget;
     if (hoped.by_mass()) hoped.keep = std::min(hoped.keep, kLeastKept);
-    if (!predict_cost(*model, wanted(), hoped, visibility, group_heads, dense_rows)
-             .shadow_pays()) {
+    if (!predict_cost(*model, wanted(), hoped, visibility, group_heads, dense_rows).shadow_pays()) {
       head.lists.dense = true;
     } else if (head.budget.by_mass()) {
       head.open = LayerMemory::is_stale(memory[i], visibility.max_visible());
@@ -141,10 +140,24 @@ ListShape ListChooser::choose(const CallContext& context, int64_t kv_head, int64
   return best;
 }
 
-void ListChooser::learn(const AttentionCall& call, const CallReport& report) {
-  if (call.layer < 0 || report.samples.empty()) return;
-  LayerMemory::judge(report.samples, call.query.heads / call.key.heads, options_.attn_error,
-                     memory_.heads(call.layer, call.key.heads));
+void ListChooser::learn(const AttentionCall& call, const Visibility& visibility, int64_t dense_rows,
+                        const CallReport& report) {
+  if (call.layer < 0) return;
+  const int64_t group_heads = call.query.heads / call.key.heads;
+  std::vector<KvHeadMemory>& heads = memory_.heads(call.layer, call.key.heads);
+  LayerMemory::judge(report.samples, group_heads, options_.attn_error, heads);
+  if (report.device.rows == 0 || !options_.gate || options_.attn_error == 0.0) return;
+  const CostModel* model = costs(call, wanted());
+  if (model == nullptr) return;
+  const ShapeOffer offer{
+      wanted(), *model,
+      std::clamp(static_cast<double>(report.kept_pairs) / static_cast<double>(report.visible_pairs),
+                 kLeastKept, 1.0)};
+  for (KvHeadMemory& head : heads) {
+    if (!LayerMemory::is_stale(head, visibility.max_visible())) continue;
+    head.lists = choose_lists({&offer, 1}, visibility, group_heads, dense_rows);
+    head.chosen_at = visibility.max_visible();
+  }
 }
 
 }  // namespace shadowattn

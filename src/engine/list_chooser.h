@@ -1,6 +1,6 @@
 // Which lists each KV head of a call gets, and how much mass they may lose: from the options, the
-// profile, what the engine has learnt of the layer, and, where it has not met the layer in a context
-// of this length, from a look at some rows of the call.
+// profile, what the engine has learnt of the layer, and, where it has not met the layer in a
+// context of this length, from a look at some rows of the call.
 #pragma once
 
 #include <cstdint>
@@ -10,17 +10,11 @@
 #include "engine/cost_probe.h"
 #include "engine/layer_memory.h"
 #include "engine/shadow_tile.h"
+#include "plan/head_lists.h"
 #include "plan/shape_choice.h"
 #include "shadowattn/engine.h"
 
 namespace shadowattn {
-
-/// The lists of one KV head.
-struct HeadLists {
-  ListShape lists;
-  ListBudget budget;
-  bool open = false;  ///< the lists are to be chosen once its keys are quantised
-};
 
 class ListChooser {
  public:
@@ -36,8 +30,10 @@ class ListChooser {
   ListShape choose(const CallContext& context, int64_t kv_head, int64_t dense_rows,
                    TileWorker& worker);
 
-  /// Learns from the samples of a call.
-  void learn(const AttentionCall& call, const CallReport& report);
+  /// Learns from the samples of a call and, where a device estimated, what lists kept: then no
+  /// rows are looked at beforehand.
+  void learn(const AttentionCall& call, const Visibility& visibility, int64_t dense_rows,
+             const CallReport& report);
 
   /// Measured when there are none yet for lists of this shape. Null when that fails.
   const CostModel* costs(const AttentionCall& call, const ListShape& lists);

@@ -1,20 +1,35 @@
 #include "engine/row_sampler.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <functional>
 #include <limits>
-#include <numeric>
 
 namespace shadowattn {
 namespace {
 
+/// In f32 but for the end: rounded dim / 16 + 2 times.
 double dot(const float* a, const float* b, int64_t dim) {
-  double sums[4] = {};
-  for (int64_t d = 0; d < dim; d += 4) {  // dims are multiples of 16
-    for (int64_t i = 0; i < 4; ++i) sums[i] += static_cast<double>(a[d + i]) * b[d + i];
+  constexpr int64_t kLanes = 16;  // dims are multiples of 16
+  float sums[kLanes] = {};
+  for (int64_t d = 0; d < dim; d += kLanes) {
+    for (int64_t i = 0; i < kLanes; ++i) sums[i] += a[d + i] * b[d + i];
   }
-  return sums[0] + sums[1] + sums[2] + sums[3];
+  for (int64_t i = 0; i < 8; ++i) sums[i] += sums[i + 8];
+  for (int64_t i = 0; i < 4; ++i) sums[i] += sums[i + 4];
+  return (static_cast<double>(sums[0]) + sums[1]) + (static_cast<double>(sums[2]) + sums[3]);
+}
+
+// Shares are ordered by their leading bits: the exponent and four bits of the fraction. What is
+// below 2^-62 is in the first bucket.
+constexpr int kBucketShift = 48;
+constexpr int64_t kSmallest = int64_t{1023 - 62} << 4;
+constexpr int64_t kBuckets = (int64_t{1023} << 4) - kSmallest + 1;
+
+int64_t bucket_of(double share) {
+  const int64_t leading = std::bit_cast<int64_t>(share) >> kBucketShift;
+  return std::clamp<int64_t>(leading - kSmallest, 0, kBuckets - 1);
 }
 
 }  // namespace
@@ -47,6 +62,86 @@ void RowSampler::gather_logits(const AttentionCall& call, const Visibility& visi
   }
 }
 
+void RowSampler::fill_buckets() {
+  buckets_.assign(kBuckets, Bucket());
+  for (const double weight : weight_) {
+    Bucket& bucket = buckets_[static_cast<size_t>(bucket_of(weight))];
+    ++bucket.count;
+    bucket.mass += weight;
+  }
+}
+
+void RowSampler::sort_bucket(int64_t bucket) {
+  members_.clear();
+  for (const double weight : weight_) {
+    if (bucket_of(weight) == bucket) members_.push_back(weight);
+  }
+  std::sort(members_.begin(), members_.end(), std::greater<>());
+}
+
+RowSampler::Best RowSampler::best(int64_t count) {
+  Best best;
+  int64_t bucket = kBuckets - 1;
+  for (; bucket > 0; --bucket) {
+    const Bucket& next = buckets_[static_cast<size_t>(bucket)];
+    if (best.count + next.count >= count) break;
+    best.count += next.count;
+    best.mass += next.mass;
+  }
+  sort_bucket(bucket);
+  for (const double weight : members_) {
+    if (best.count == count) break;
+    ++best.count;
+    best.mass += weight;
+    best.smallest = weight;
+  }
+  return best;
+}
+
+int64_t RowSampler::fewest(double mass) {
+  Best best;
+  int64_t bucket = kBuckets - 1;
+  for (; bucket > 0; --bucket) {
+    const Bucket& next = buckets_[static_cast<size_t>(bucket)];
+    if (best.mass + next.mass >= mass) break;
+    best.count += next.count;
+    best.mass += next.mass;
+  }
+  sort_bucket(bucket);
+  for (const double weight : members_) {
+    if (best.mass >= mass) break;
+    ++best.count;
+    best.mass += weight;
+  }
+  return best.count;
+}
+
+bool RowSampler::normalise(const AttentionCall& call, int64_t head, const AttendKernel& kernel) {
+  double largest = *std::max_element(weight_.begin(), weight_.end());
+  const bool sink = call.sink_logits != nullptr;
+  if (sink) largest = std::max<double>(largest, call.sink_logits[head]);
+  double sum = 0.0;
+  for (size_t first = 0; first < weight_.size(); first += kAttendBlock) {
+    const size_t count = std::min<size_t>(kAttendBlock, weight_.size() - first);
+    float exponent[kAttendBlock] = {};
+    float weight[kAttendBlock];
+    for (size_t i = 0; i < count; ++i) {
+      exponent[i] = static_cast<float>(weight_[first + i] - largest);
+    }
+    kernel.exp(exponent, kAttendBlock, weight);
+    for (size_t i = 0; i < count; ++i) {
+      double& w = weight_[first + i];
+      // What is too small for the kernel has no mass, but an order.
+      w = weight[i] != 0.0F ? weight[i] : std::exp(w - largest);
+      sum += w;
+    }
+  }
+  if (sink) sum += std::exp(call.sink_logits[head] - largest);
+  if (!std::isfinite(sum)) return false;
+  for (double& w : weight_) w /= sum;
+  return true;
+}
+
 RowSample RowSampler::measure(const AttentionCall& call, const Visibility& visibility, int64_t head,
                               int64_t row, const TokenList& list, const AttendKernel& kernel) {
   gather_logits(call, visibility, head, row, kernel);
@@ -54,56 +149,43 @@ RowSample RowSampler::measure(const AttentionCall& call, const Visibility& visib
   sample.head = static_cast<int32_t>(head);
   sample.row = static_cast<int32_t>(row);
   sample.visible = static_cast<int64_t>(index_.size());
-  if (index_.empty()) return sample;
-
-  const double largest = *std::max_element(weight_.begin(), weight_.end());
-  double sum = 0.0;
-  for (double& w : weight_) sum += w = std::exp(w - largest);
-  if (call.sink_logits != nullptr) sum += std::exp(call.sink_logits[head] - largest);
-  for (double& w : weight_) w /= sum;
+  if (index_.empty() || !normalise(call, head, kernel)) return sample;
 
   // Lists and the keys seen are both ascending.
   double kept_mass = 0.0;
+  double lost = 0.0;
   int64_t position = 0;
-  sorted_ = weight_;
-  std::vector<double>& kept = kept_;
-  kept.clear();
-  for (size_t i = 0; i < index_.size() && position < list.count; ++i) {
+  kept_.clear();
+  for (size_t i = 0; i < index_.size(); ++i) {
     while (position < list.count && list.key(position) < index_[i]) ++position;
-    if (position == list.count || list.key(position) != index_[i]) continue;
-    kept.push_back(weight_[i]);
+    if (position == list.count || list.key(position) != index_[i]) {
+      lost += weight_[i];
+      continue;
+    }
+    kept_.push_back(weight_[i]);
     kept_mass += weight_[i];
   }
-  sample.kept = static_cast<int64_t>(kept.size());
-  const double all = std::accumulate(weight_.begin(), weight_.end(), 0.0);
-  // Never below zero: what is left of two sums of the same numbers.
-  sample.lost = std::max(all - kept_mass, 0.0);
-  if (kept.empty()) {
-    sample.oracle_lost = all;
+  sample.kept = static_cast<int64_t>(kept_.size());
+  sample.lost = lost;
+  if (sample.kept == 0) {
+    sample.oracle_lost = lost;
     return sample;
   }
-  std::sort(sorted_.begin(), sorted_.end(), std::greater<>());
-  const double threshold = sorted_[kept.size() - 1];
-  const auto best =
-      std::count_if(kept.begin(), kept.end(), [&](double w) { return w >= threshold; });
-  sample.recall = std::min(1.0, static_cast<double>(best) / static_cast<double>(kept.size()));
-  double mass = 0.0;
-  for (size_t i = 0; i < sorted_.size(); ++i) {
-    // Up to the rounding of the sums, which are of the same numbers in another order.
-    if (sample.oracle_kept == 0 && mass >= kept_mass * (1.0 - 1e-12)) {
-      sample.oracle_kept = static_cast<int64_t>(i);
-    }
-    if (i == kept.size()) sample.oracle_lost = std::max(all - mass, 0.0);
-    mass += sorted_[i];
-  }
-  if (sample.oracle_kept == 0) sample.oracle_kept = static_cast<int64_t>(sorted_.size());
+  fill_buckets();
+  const Best oracle = best(sample.kept);
+  const auto found =
+      std::count_if(kept_.begin(), kept_.end(), [&](double w) { return w >= oracle.smallest; });
+  sample.recall = std::min(1.0, static_cast<double>(found) / static_cast<double>(sample.kept));
+  // Never below zero, nor above what the list lost: sums of the same numbers in another order.
+  sample.oracle_lost = std::clamp(kept_mass + lost - oracle.mass, 0.0, lost);
+  sample.oracle_kept = std::min(fewest(kept_mass * (1.0 - 1e-12)), sample.kept);
   return sample;
 }
 
 int64_t RowSampler::scratch_bytes() const {
   const auto bytes = [](const auto& v) { return v.capacity() * sizeof(v[0]); };
   return static_cast<int64_t>(bytes(keys_) + bytes(query_) + bytes(index_) + bytes(weight_) +
-                              bytes(sorted_) + bytes(kept_));
+                              bytes(members_) + bytes(kept_) + bytes(buckets_));
 }
 
 }  // namespace shadowattn

@@ -25,7 +25,8 @@ namespace shadowattn {
 class RowSampler {
  public:
   /// Compares `list`, of which the row has the keys that it sees, with all that it sees. Leaves
-  /// estimated_lost at zero. Throws std::bad_alloc.
+  /// estimated_lost at zero, and everything but `visible` where a logit is NaN or infinite. Throws
+  /// std::bad_alloc.
   RowSample measure(const AttentionCall& call, const Visibility& visibility, int64_t head,
                     int64_t row, const TokenList& list, const AttendKernel& kernel);
 
@@ -36,12 +37,34 @@ class RowSampler {
   void gather_logits(const AttentionCall& call, const Visibility& visibility, int64_t head,
                      int64_t row, const AttendKernel& kernel);
 
+  /// From logits to shares; false when one is NaN or infinite.
+  bool normalise(const AttentionCall& call, int64_t head, const AttendKernel& kernel);
+
+  // The best keys are found without sorting all: shares are counted in buckets of nearly equal
+  // ones, and only the bucket in which a limit lies is sorted.
+  struct Bucket {
+    double mass = 0.0;
+    int64_t count = 0;
+  };
+  struct Best {
+    double mass = 0.0;
+    int64_t count = 0;
+    double smallest = 0.0;
+  };
+  void fill_buckets();
+  void sort_bucket(int64_t bucket);
+  /// The `count` best keys.
+  Best best(int64_t count);
+  /// How many of the best have at least this mass.
+  int64_t fewest(double mass);
+
   std::vector<float> keys_;     // [kAttendBlock][dim]
   std::vector<float> query_;    // [dim]
   std::vector<int32_t> index_;  // keys seen
   std::vector<double> weight_;  // [keys seen] softmax shares
-  std::vector<double> sorted_;  // the same, largest first
   std::vector<double> kept_;    // of those in the list
+  std::vector<Bucket> buckets_;
+  std::vector<double> members_;  // of one bucket, largest first
 };
 
 }  // namespace shadowattn

@@ -177,7 +177,7 @@ bool keeps_everything(const CallContext& context, const QueryTile& tile, int64_t
       visible = std::max<int64_t>(visible, context.visibility.row(h, tile.rows.first + i).visible);
     }
   }
-  return context.budgets[static_cast<size_t>(kv_head)].keeps_all(visible);
+  return context.budget(kv_head).keeps_all(visible);
 }
 
 void TileWorker::sample(const CallContext& context, const ListRows& list, const TokenList& tokens,
@@ -199,12 +199,11 @@ void TileWorker::sample(const CallContext& context, const ListRows& list, const 
   }
 }
 
-void TileWorker::finish_list(const CallContext& context, int64_t kv_head, const ListRows& list,
-                             int64_t first_key, int16_t* importance, double error_variance,
-                             Stopwatch& watch) {
-  ListBudget budget = context.budgets[static_cast<size_t>(kv_head)];
-  const bool by_mass = budget.by_mass();
-  if (by_mass) {
+TokenList TileWorker::choose_tokens(const CallContext& context, int64_t kv_head,
+                                    const ListRows& list, int64_t first_key, int16_t* importance,
+                                    double error_variance) {
+  ListBudget budget = context.budget(kv_head);
+  if (budget.by_mass()) {
     const double promised = estimated_budget(budget.attn_error, error_variance);
     if (promised > 0.0) {
       budget.attn_error = promised;
@@ -213,17 +212,20 @@ void TileWorker::finish_list(const CallContext& context, int64_t kv_head, const 
       counters.unpromised_rows += list.rows.count;
     }
   }
-  const TokenList tokens = selector_.select(context.options, budget, context.visibility, list,
-                                            first_key, importance, context.kernels.select);
+  return selector_.select(context.options, budget, context.visibility, list, first_key, importance,
+                          context.kernels.select);
+}
+
+void TileWorker::finish_list(const CallContext& context, int64_t kv_head, const ListRows& list,
+                             int64_t first_key, int16_t* importance, double error_variance,
+                             Stopwatch& watch) {
+  const TokenList tokens =
+      choose_tokens(context, kv_head, list, first_key, importance, error_variance);
   watch.lap(TraceStage::kSelect, &counters.select_ns);
-  const int64_t kept_before = counters.kept_pairs;
   attend(context, kv_head, {&list, 1}, tokens, nullptr);
   watch.lap(TraceStage::kAttend, &counters.attend_ns);
-  counters.list_kept_pairs += counters.kept_pairs - kept_before;
-  for (int64_t i = 0; i < list.count(); ++i) {
-    counters.list_pairs += context.visibility.row(list.head(i), list.row(i)).visible;
-  }
-  if (by_mass) {
+  ++counters.lists;
+  if (context.budget(kv_head).by_mass()) {
     counters.estimated_rows += list.count();
     counters.estimated_lost += selector_.estimated_lost() * static_cast<double>(list.count());
   }
@@ -235,7 +237,7 @@ void TileWorker::run_estimated(const CallContext& context, const QueryTile& tile
                                const DeviceScores& scores) {
   const KernelSet& kernels = context.kernels;
   make_lists(context, tile, kv_head);
-  const bool by_mass = context.budgets[static_cast<size_t>(kv_head)].by_mass();
+  const bool by_mass = context.budget(kv_head).by_mass();
   Stopwatch watch(context.trace, lane_, kv_head, tile.rows);
   for (const ListRows& list : lists_) {
     int16_t* importance = nullptr;
@@ -249,7 +251,55 @@ void TileWorker::run_estimated(const CallContext& context, const QueryTile& tile
     }
     finish_list(context, kv_head, list, scores.first_key, importance, scores.error_variance, watch);
   }
-  counters.lists += static_cast<int64_t>(lists_.size());
+}
+
+template <typename Step>
+bool TileWorker::for_each_list(const CallContext& context, const QueryTile& tile, int64_t kv_head,
+                               Stopwatch& watch, const Step& step) {
+  const KernelSet& kernels = context.kernels;
+  const bool by_mass = context.budget(kv_head).by_mass();
+  make_lists(context, tile, kv_head);
+  if (!context.plan.ranks) {
+    const bool finite = estimate_.scores(context.call, context.keys, context.visibility, lists_,
+                                         kernels.quantize, kernels.pilot_dot);
+    watch.lap(TraceStage::kPilot, &counters.pilot_ns);
+    if (!finite) return false;
+  }
+  int64_t first_row = 0;
+  for (const ListRows& list : lists_) {
+    int16_t* importance = nullptr;
+    if (context.plan.ranks) {
+      const bool finite = estimate_.ranks(context.call, context.keys, context.visibility, list,
+                                          context.options.pilot_step, kernels.quantize,
+                                          kernels.pilot_dot, kernels.select);
+      watch.lap(TraceStage::kPilot, &counters.pilot_ns);
+      if (!finite) return false;
+      importance = estimate_.rows().row(0);
+    } else {
+      importance = selector_.merge(context.visibility, list, first_row, estimate_.rows(), by_mass,
+                                   kernels.select);
+    }
+    step(list, importance);
+    first_row += list.count();
+  }
+  return true;
+}
+
+bool TileWorker::count_kept(const CallContext& context, const QueryTile& tile, int64_t kv_head,
+                            int64_t* kept, int64_t* visible) {
+  Stopwatch watch(context.trace, lane_, kv_head, tile.rows);
+  const TileCounters before = counters;
+  const bool finite =
+      for_each_list(context, tile, kv_head, watch, [&](const ListRows& list, int16_t* importance) {
+        const KeyRange seen = visible_range(context.visibility, list);
+        *visible += std::max<int64_t>(seen.end - seen.begin, 0);
+        *kept += choose_tokens(context, kv_head, list, context.keys.begin(), importance,
+                               estimate_.error_variance())
+                     .count;
+        watch.lap(TraceStage::kSelect, &counters.select_ns);
+      });
+  counters.unpromised_rows = before.unpromised_rows;  // of lists that nobody attends to
+  return finite;
 }
 
 void TileWorker::run(const CallContext& context, const QueryTile& tile, int64_t kv_head) {
@@ -261,45 +311,18 @@ void TileWorker::run(const CallContext& context, const QueryTile& tile, int64_t 
     run_dense(context, tile, kv_head);
     return;
   }
-  make_lists(context, tile, kv_head);
-  const KernelSet& kernels = context.kernels;
   Stopwatch watch(context.trace, lane_, kv_head, tile.rows);
-  if (!context.plan.ranks) {
-    const bool finite = estimate_.scores(context.call, context.keys, context.visibility, lists_,
-                                         kernels.quantize, kernels.pilot_dot);
-    watch.lap(TraceStage::kPilot, &counters.pilot_ns);
-    if (!finite) {
-      run_without_estimate(context, tile, kv_head);
-      return;
-    }
-  }
   const TileCounters before = counters;
   const size_t samples_before = samples.size();
-  const bool by_mass = context.budgets[static_cast<size_t>(kv_head)].by_mass();
-  int64_t first_row = 0;
-  for (const ListRows& list : lists_) {
-    int16_t* importance = nullptr;
-    if (context.plan.ranks) {
-      const bool finite = estimate_.ranks(context.call, context.keys, context.visibility, list,
-                                          context.options.pilot_step, kernels.quantize,
-                                          kernels.pilot_dot, kernels.select);
-      watch.lap(TraceStage::kPilot, &counters.pilot_ns);
-      if (!finite) {
-        counters = before;  // lists that the whole tile's output replaces
-        samples.resize(samples_before);
-        run_without_estimate(context, tile, kv_head);
-        return;
-      }
-      importance = estimate_.rows().row(0);
-    } else {
-      importance = selector_.merge(context.visibility, list, first_row, estimate_.rows(), by_mass,
-                                   kernels.select);
-    }
-    finish_list(context, kv_head, list, context.keys.begin(), importance,
-                estimate_.error_variance(), watch);
-    first_row += list.count();
-  }
-  counters.lists += static_cast<int64_t>(lists_.size());
+  const bool finite =
+      for_each_list(context, tile, kv_head, watch, [&](const ListRows& list, int16_t* importance) {
+        finish_list(context, kv_head, list, context.keys.begin(), importance,
+                    estimate_.error_variance(), watch);
+      });
+  if (finite) return;
+  counters = before;  // lists that the whole tile's output replaces
+  samples.resize(samples_before);
+  run_without_estimate(context, tile, kv_head);
 }
 
 }  // namespace shadowattn

@@ -10,6 +10,7 @@
 #include "engine/row_sampler.h"
 #include "pilot/device_scores.h"
 #include "pilot/pilot.h"
+#include "plan/head_lists.h"
 #include "plan/list_plan.h"
 #include "select/token_lists.h"
 #include "shadowattn/engine.h"
@@ -36,11 +37,20 @@ struct CallContext {
   const Visibility& visibility;
   const CallPlan& plan;
   const KeyEstimate& keys;  ///< of the KV head at hand; not built when the plan is dense
-  std::span<const ListBudget> budgets = {};  ///< [KV heads]; empty when the plan is dense
-  int64_t parts = 1;                         ///< into which a dense call cuts its keys
+  std::span<const HeadLists> heads = {};  ///< [KV heads]; empty when the plan is dense
+  int64_t parts = 1;                      ///< into which a dense call cuts its keys
   bool keys_finite = true;  ///< false: its keys hold a NaN or an infinity, and `keys` nothing
   bool on_device = false;   ///< some tiles come with a device's scores
   Trace* trace = nullptr;
+
+  const ListBudget& budget(int64_t kv_head) const {
+    return heads[static_cast<size_t>(kv_head)].budget;
+  }
+  /// The same with another plan, which must outlive it.
+  CallContext with(const CallPlan& other) const {
+    return {call,  options, kernels,     visibility, other, keys,
+            heads, parts,   keys_finite, on_device,  trace};
+  }
 };
 
 /// Whether the lists of a tile would keep all that its rows see.
@@ -52,8 +62,6 @@ struct TileCounters {
   int64_t nonfinite_rows = 0;
   int64_t unpromised_rows = 0;
   int64_t kept_pairs = 0;
-  int64_t list_pairs = 0;       ///< (row, head, key) triples that rows with lists see
-  int64_t list_kept_pairs = 0;  ///< of these, attended to
   double estimated_lost = 0.0;
   int64_t estimated_rows = 0;
   int64_t sample_ns = 0;
@@ -75,6 +83,11 @@ class TileWorker {
 
   /// Computes the output rows of one tile and KV head.
   void run(const CallContext& context, const QueryTile& tile, int64_t kv_head);
+
+  /// How many keys the lists of one tile keep, and how many they are chosen from, added to *kept
+  /// and *visible; computes no output. False when queries hold a NaN or an infinity.
+  bool count_kept(const CallContext& context, const QueryTile& tile, int64_t kv_head, int64_t* kept,
+                  int64_t* visible);
 
   /// The same with the estimate of a device.
   void run_estimated(const CallContext& context, const QueryTile& tile, int64_t kv_head,
@@ -103,6 +116,13 @@ class TileWorker {
   void make_lists(const CallContext& context, const QueryTile& tile, int64_t kv_head);
   /// run_dense for a tile whose queries or keys hold no estimate.
   void run_without_estimate(const CallContext& context, const QueryTile& tile, int64_t kv_head);
+  /// step(list, ranks of its keys) for every list of a tile, by the CPU's estimate; false when
+  /// queries hold a NaN or an infinity.
+  template <typename Step>
+  bool for_each_list(const CallContext& context, const QueryTile& tile, int64_t kv_head,
+                     Stopwatch& watch, const Step& step);
+  TokenList choose_tokens(const CallContext& context, int64_t kv_head, const ListRows& list,
+                          int64_t first_key, int16_t* importance, double error_variance);
   /// From the ranks of a list's keys to its output.
   void finish_list(const CallContext& context, int64_t kv_head, const ListRows& list,
                    int64_t first_key, int16_t* importance, double error_variance, Stopwatch& watch);

@@ -28,29 +28,40 @@ bool KeyEstimate::build(const AttentionCall& call, int64_t kv_head, int64_t begi
   const int64_t blocks = blocks_of(end - begin);
   block_bytes_ = pilot.key_block_bytes(dim);
   packed_.reserve(blocks * block_bytes_);
-  float* scales = scales_.reserve(blocks * kPilotKeyBlock);
+  scales_.reserve(blocks * kPilotKeyBlock);
   chunk_.resize(static_cast<size_t>(executor.threads()));
   for (auto& chunk : chunk_) chunk.reserve(kKeysPerTask * dim);
-  norm2_.assign(static_cast<size_t>(executor.threads()), 0.0);
 
-  const int64_t tasks = (end - begin + kKeysPerTask - 1) / kKeysPerTask;
-  std::atomic<bool> finite{true};
-  executor.run(tasks, [&](int64_t task, int thread) {
-    const int64_t first = task * kKeysPerTask;
-    const int64_t count = std::min(kKeysPerTask, end - begin - first);
-    int8_t* q8 = chunk_[static_cast<size_t>(thread)].data();
-    const bool ok = quantize.of(call.key.type)
-                        .rows(call.key.row(kv_head, begin + first), call.key.row_stride, count, dim,
-                              q8, scales + first);
-    if (!ok) finite.store(false, std::memory_order_relaxed);
-    double& norm2 = norm2_[static_cast<size_t>(thread)];
-    norm2 = std::max(norm2, largest_norm2_of(q8, scales + first, count, dim));
-    pilot.pack_keys(q8, count, dim, packed_.data() + first / kPilotKeyBlock * block_bytes_);
-  });
-  if (!finite.load(std::memory_order_relaxed)) return false;
-  largest_norm2_ = *std::max_element(norm2_.begin(), norm2_.end());
+  const float* mean = mean_.choose(call, kv_head, begin, end, quantize);
+  const bool centred =
+      mean != nullptr && quantize_keys(call, kv_head, mean, quantize, pilot, executor);
+  // A difference may be infinite where the keys are not.
+  if (!centred && !quantize_keys(call, kv_head, nullptr, quantize, pilot, executor)) return false;
   normalise_factors();
   return true;
+}
+
+bool KeyEstimate::quantize_keys(const AttentionCall& call, int64_t kv_head, const float* mean,
+                                const QuantizeKernel& quantize, const PilotDotKernel& pilot,
+                                Executor& executor) {
+  const int64_t dim = call.key.dim;
+  const int64_t keys = end_ - begin_;
+  norm2_.assign(static_cast<size_t>(executor.threads()), 0.0);
+  std::atomic<bool> finite{true};
+  executor.run((keys + kKeysPerTask - 1) / kKeysPerTask, [&](int64_t task, int thread) {
+    const int64_t first = task * kKeysPerTask;
+    const int64_t count = std::min(kKeysPerTask, keys - first);
+    int8_t* q8 = chunk_[static_cast<size_t>(thread)].data();
+    const bool ok =
+        quantize_centred(quantize.of(call.key.type), call.key.row(kv_head, begin_ + first),
+                         call.key.row_stride, count, dim, mean, q8, scales_.data() + first);
+    if (!ok) finite.store(false, std::memory_order_relaxed);
+    double& norm2 = norm2_[static_cast<size_t>(thread)];
+    norm2 = std::max(norm2, largest_norm2_of(q8, scales_.data() + first, count, dim));
+    pilot.pack_keys(q8, count, dim, packed_.data() + first / kPilotKeyBlock * block_bytes_);
+  });
+  largest_norm2_ = *std::max_element(norm2_.begin(), norm2_.end());
+  return finite.load(std::memory_order_relaxed);
 }
 
 void KeyEstimate::normalise_factors() {
@@ -64,7 +75,7 @@ void KeyEstimate::normalise_factors() {
 }
 
 int64_t KeyEstimate::scratch_bytes() const {
-  int64_t sum = packed_.bytes() + scales_.bytes();
+  int64_t sum = packed_.bytes() + scales_.bytes() + mean_.scratch_bytes();
   for (const auto& chunk : chunk_) sum += chunk.bytes();
   return sum;
 }

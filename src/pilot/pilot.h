@@ -3,7 +3,10 @@
 // Keys are quantised and packed once per call and KV head (KeyEstimate), queries once per tile.
 // With q8, k8 the INT8 rows and q_scale, k_scale their scales,
 //
-//   q·k ≈ q_scale[r] · k_scale[j] · (q8[r] · k8[j])
+//   q·k ≈ q_scale[r] · k_scale[j] · (q8[r] · k8[j]) + q·m
+//
+// where m is what was subtracted from all keys (pilot/key_mean.h): logits are known but for a
+// constant of the row, which softmax does not see.
 //
 // A list for a single row needs no more than an order of its keys. A factor that is the same for
 // all keys changes no order, so its scores are logits in any unit that fits 16 bits:
@@ -31,6 +34,7 @@
 #include "kernels/quantize/quantize.h"
 #include "kernels/scratch.h"
 #include "kernels/select/select.h"
+#include "pilot/key_mean.h"
 #include "pilot/row_levels.h"
 #include "pilot/score_rows.h"
 #include "plan/list_rows.h"
@@ -61,6 +65,9 @@ class KeyEstimate {
   int64_t scratch_bytes() const;
 
  private:
+  bool quantize_keys(const AttentionCall& call, int64_t kv_head, const float* mean,
+                     const QuantizeKernel& quantize, const PilotDotKernel& pilot,
+                     Executor& executor);
   void normalise_factors();
 
   int64_t begin_ = 0;
@@ -68,6 +75,7 @@ class KeyEstimate {
   int64_t block_bytes_ = 0;
   float largest_scale_ = 0.0F;
   double largest_norm2_ = 0.0;
+  KeyMean mean_;
   ScratchBuffer<std::byte> packed_;           // [blocks] packed blocks
   ScratchBuffer<float> scales_;               // [blocks · kPilotKeyBlock]
   std::vector<ScratchBuffer<int8_t>> chunk_;  // per thread: one chunk of unpacked keys

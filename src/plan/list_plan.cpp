@@ -44,6 +44,28 @@ std::vector<QueryTile> dense_tiles(int64_t query_rows, int64_t rows) {
   return tiles;
 }
 
+std::vector<QueryTile> list_tiles(const Visibility& visibility, int64_t rows_per_list,
+                                  int64_t tile_rows) {
+  std::vector<QueryTile> tiles;
+  for (int64_t row = 0; row < visibility.query_rows();) {
+    QueryTile tile;
+    tile.rows.first = row;
+    const int64_t last = std::min(row + tile_rows, visibility.query_rows());
+    while (row < last) {
+      RowRange group{row, 1};
+      while (group.count < rows_per_list && row + group.count < last &&
+             visibility.row(0, row + group.count).continues) {
+        ++group.count;
+      }
+      row += group.count;
+      tile.groups.push_back(group);
+    }
+    tile.rows.count = row - tile.rows.first;
+    tiles.push_back(std::move(tile));
+  }
+  return tiles;
+}
+
 bool may_be_sparse(const EngineOptions& options, const Visibility& visibility) {
   // The whole context is kept for every row if it is for the longest.
   return options.mode == Mode::kShadow &&
@@ -51,16 +73,13 @@ bool may_be_sparse(const EngineOptions& options, const Visibility& visibility) {
 }
 
 CallPlan plan_call(const EngineOptions& options, const Visibility& visibility, int64_t group_heads,
-                   int64_t dense_target, const CostModel* costs) {
+                   int64_t dense_target) {
   CallPlan plan;
   const int64_t dense_rows = std::max<int64_t>(1, dense_target / group_heads);
   if (options.mode == Mode::kDense) {
     plan.dense_reason = DenseReason::kRequested;
   } else if (!may_be_sparse(options, visibility)) {
     plan.dense_reason = DenseReason::kShort;
-  } else if (costs != nullptr &&
-             !predict_cost(*costs, options, visibility, group_heads, dense_rows).shadow_pays()) {
-    plan.dense_reason = DenseReason::kFaster;
   }
   if (plan.dense()) {
     plan.tiles = dense_tiles(visibility.query_rows(), dense_rows);
@@ -82,22 +101,7 @@ CallPlan plan_lists(const ListShape& lists, bool by_mass, const Visibility& visi
   const int64_t target = std::max<int64_t>(1, rows_of_scores / group_heads);
   const int64_t tile_rows = std::max(rows_per_list, target / rows_per_list * rows_per_list);
 
-  for (int64_t row = 0; row < visibility.query_rows();) {
-    QueryTile tile;
-    tile.rows.first = row;
-    const int64_t last = std::min(row + tile_rows, visibility.query_rows());
-    while (row < last) {
-      RowRange group{row, 1};
-      while (group.count < rows_per_list && row + group.count < last &&
-             visibility.row(0, row + group.count).continues) {
-        ++group.count;
-      }
-      row += group.count;
-      tile.groups.push_back(group);
-    }
-    tile.rows.count = row - tile.rows.first;
-    plan.tiles.push_back(std::move(tile));
-  }
+  plan.tiles = list_tiles(visibility, rows_per_list, tile_rows);
   return plan;
 }
 

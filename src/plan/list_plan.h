@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <vector>
 
-#include "plan/cost_model.h"
 #include "plan/list_budget.h"
 #include "plan/visibility.h"
 #include "shadowattn/engine.h"
+#include "shadowattn/profile.h"
 
 namespace shadowattn {
 
@@ -51,10 +51,10 @@ inline constexpr int64_t kScoreTileTarget = 16;
 CallPlan plan_lists(const ListShape& lists, bool by_mass, const Visibility& visibility,
                     int64_t group_heads);
 
-/// `group_heads`: query heads per KV head; `dense_target`: kTileTarget of a dense call; `costs`:
-/// for the gate, null: none. Throws std::bad_alloc.
+/// `group_heads`: query heads per KV head; `dense_target`: kTileTarget of a dense call. Throws
+/// std::bad_alloc.
 CallPlan plan_call(const EngineOptions& options, const Visibility& visibility, int64_t group_heads,
-                   int64_t dense_target = kTileTarget, const CostModel* costs = nullptr);
+                   int64_t dense_target = kTileTarget);
 
 /// Whether a call's mode is still open once its mask is known: it is neither asked to be dense nor
 /// too short.
@@ -69,5 +69,10 @@ int64_t part_length(int64_t keys, int64_t parts);
 
 /// One tile per `rows` query rows, all of it dense. Throws std::bad_alloc.
 std::vector<QueryTile> dense_tiles(int64_t query_rows, int64_t rows);
+
+/// Tiles of up to `tile_rows` query rows in groups of up to `rows_per_list` rows of one sequence.
+/// Throws std::bad_alloc.
+std::vector<QueryTile> list_tiles(const Visibility& visibility, int64_t rows_per_list,
+                                  int64_t tile_rows);
 
 }  // namespace shadowattn

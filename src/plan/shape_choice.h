@@ -24,7 +24,8 @@ struct ShapeOffer {
 };
 
 /// The offer with the lowest cost, or dense lists when none beats dense attention by the margin of
-/// PredictedCost::shadow_pays. `offers` must not be empty; `dense_rows`: query rows of a dense tile.
+/// PredictedCost::shadow_pays. `offers` must not be empty; `dense_rows`: query rows of a dense
+/// tile.
 ListShape choose_lists(std::span<const ShapeOffer> offers, const Visibility& visibility,
                        int64_t group_heads, int64_t dense_rows);
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "pilot/row_level.h"
+#include "select/forced_keys.h"
 
 namespace shadowattn {
 namespace {
@@ -31,28 +32,6 @@ class Forcer {
   int64_t count_ = 0;
   double mass_ = 0.0;
 };
-
-void force_row(const EngineOptions& options, const Visibility& visibility, int64_t head,
-               int64_t row, Forcer& forcer) {
-  const RowVisibility& seen = visibility.row(head, row);
-  const auto visible = [&](int64_t key) { return seen.plain || visibility.sees(head, row, key); };
-  int32_t left = options.sink;
-  for (int64_t key = seen.begin; key < seen.end && left > 0; ++key) {
-    if (!visible(key)) continue;
-    forcer.force(key);
-    --left;
-  }
-  // Recent means up to the row's own token, which need not be the last: a shifted context writes
-  // new tokens into the hole that old ones left.
-  if (seen.own >= 0) forcer.force(seen.own);
-  left = options.recent;
-  for (int64_t key = seen.own >= 0 ? seen.own : seen.end - 1; key >= seen.begin && left > 0;
-       --key) {
-    if (!visible(key)) continue;
-    forcer.force(key);
-    --left;
-  }
-}
 
 /// The score that stands for a softmax share of one. Saturates for rows whose logits are all tiny;
 /// they are uniform anyway.
@@ -134,13 +113,10 @@ TokenList TokenSelector::select(const EngineOptions& options, const ListBudget& 
   int64_t most_visible = 0;
   Forcer forcer(importance, first_key);
   for (int64_t i = 0; i < list.count(); ++i) {
-    const int64_t head = list.head(i);
-    most_visible = std::max<int64_t>(most_visible, visibility.row(head, list.row(i)).visible);
-    if (i > 0 && visibility.same_for(head, list.head(i - 1)) && list.row(i) == list.row(i - 1)) {
-      continue;  // heads that share the mask force the same keys
-    }
-    force_row(options, visibility, head, list.row(i), forcer);
+    most_visible =
+        std::max<int64_t>(most_visible, visibility.row(list.head(i), list.row(i)).visible);
   }
+  for_each_forced(options, visibility, list, [&](int64_t key) { forcer.force(key); });
   const int64_t n = visible_end(visibility, list, first_key);
   int64_t keep = std::max(budget.most(most_visible), forcer.count());
   estimated_lost_ = 0.0;

@@ -72,6 +72,30 @@ TEST(AttendNodeTest, SaysWhenBothFail) {
   EXPECT_EQ(attend_node(&node.out, failing, failing, report).code(), StatusCode::kOutOfMemory);
 }
 
+TEST(AblateTest, ZeroesTheNamedHeadsOfTheNamedLayer) {
+  constexpr int64_t kHeads = 3;
+  constexpr int64_t kRows = 2;
+  constexpr int64_t kDim = 4;
+  const auto zeroed = [&](const Ablation& ablation, int layer) {
+    std::vector<float> values(kHeads * kRows * kDim, 1.0F);
+    // As ggml lays it out: the heads of a row side by side.
+    ablate(
+        ablation, layer,
+        {values.data(), kHeads, kRows, kDim, kDim * sizeof(float), kHeads * kDim * sizeof(float)});
+    std::string heads;
+    for (size_t i = 0; i < values.size(); i += kDim) {
+      heads += values[i] == 0.0F && values[i + kDim - 1] == 0.0F ? '0' : '1';
+    }
+    return heads;
+  };
+  EXPECT_EQ(zeroed({}, -1), "111111");
+  EXPECT_EQ(zeroed({}, 0), "111111");
+  EXPECT_EQ(zeroed({2, 1}, 2), "101101");
+  EXPECT_EQ(zeroed({2, -1}, 2), "000000");
+  EXPECT_EQ(zeroed({2, 1}, 3), "111111");
+  EXPECT_EQ(zeroed({2, 7}, 2), "111111");
+}
+
 TEST(LayerTest, FollowsViewsToTheCache) {
   ggml_tensor cache{}, view{}, permuted{}, node{};
   std::snprintf(cache.name, sizeof(cache.name), "cache_k_l31");

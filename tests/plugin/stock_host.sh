@@ -91,12 +91,14 @@ bad() {
 kepe=0.2|unknown key "kepe"
 keep=0|bad value "0" for key "keep"
 keep=nan|above 0 and at most 1
-mode=sparse|shadow, dense or off
+mode=sparse|shadow, dense, off
 isa=mmx|isa
 rows=|no value for key "rows"
 nonsense|expected key=value
 report=$work/no/such/folder/r.json|running without a report
 report=$work|it is a directory
+profile=$work/no.json|the profile is not used: $work/no.json: there is no file
+profile=$work/prompt|the profile is not JSON
 LINES
 }
 

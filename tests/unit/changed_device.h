@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "device_problem.h"
+#include "engine_problem.h"
 #include "shadowattn/device.h"
 #include "shadowattn/engine.h"
 
@@ -92,7 +93,7 @@ class StrictDevice final : public ChangedDevice {
 /// An engine that must exist, with this device (null: the one of the options) and without a gate.
 inline Engine make_device_engine(EngineOptions options, std::unique_ptr<Device> device = nullptr) {
   options.gate = false;
-  Result<Engine> engine = Engine::create(options, nullptr, std::move(device));
+  Result<Engine> engine = Engine::create(test::fixed_keep(options), nullptr, std::move(device));
   EXPECT_TRUE(engine.ok()) << engine.status().message();
   return std::move(engine).value();
 }

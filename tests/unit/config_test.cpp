@@ -38,7 +38,8 @@ TEST(ConfigTest, EmptyTextGivesDefaults) {
 TEST(ConfigTest, ReadsEveryKey) {
   const Config config = parse_ok(
       "mode=dense, keep = 0.35 ,sink=1,recent=2,floor=3,rows=4,share_heads=no,threads=5,"
-      "pilot_step=7,precision=f32,gate=off,min_rows=6,report=a dir/out=1.json,isa=scalar,");
+      "pilot_step=7,precision=f32,gate=off,min_rows=6,report=a dir/out=1.json,isa=scalar,"
+      "attn_error=0.125,sample=9,profile=a model.shadow.json,ablate=3:12");
   EXPECT_TRUE(config.enabled);
   EXPECT_EQ(config.engine.mode, Mode::kDense);
   EXPECT_DOUBLE_EQ(config.engine.keep, 0.35);
@@ -54,6 +55,31 @@ TEST(ConfigTest, ReadsEveryKey) {
   EXPECT_EQ(config.min_rows, 6);
   EXPECT_EQ(config.report_path, "a dir/out=1.json");
   EXPECT_EQ(config.engine.isa, "scalar");
+  EXPECT_EQ(config.engine.attn_error, 0.125);
+  EXPECT_EQ(config.engine.sample_every, 9);
+  EXPECT_EQ(config.profile_path, "a model.shadow.json");
+  EXPECT_EQ(config.ablate, (Ablation{3, 12}));
+  EXPECT_EQ(parse_ok("ablate=0:*").ablate, (Ablation{0, -1}));
+}
+
+TEST(ConfigTest, ReadsEveryMode) {
+  constexpr std::pair<const char*, Mode> kModes[] = {
+      {"shadow", Mode::kShadow}, {"dense", Mode::kDense},   {"sparse-f32", Mode::kSparseF32},
+      {"block", Mode::kBlock},   {"window", Mode::kWindow}, {"npu-int8", Mode::kNpuInt8},
+      {"oracle", Mode::kOracle},
+  };
+  for (const auto& [name, mode] : kModes) {
+    const Config config = parse_ok(std::string("mode=") + name);
+    EXPECT_EQ(config.engine.mode, mode) << name;
+    EXPECT_TRUE(contains(to_string(config), std::string("mode=") + name)) << name;
+  }
+}
+
+TEST(ConfigTest, TheMassThatMayBeLostIsAShare) {
+  EXPECT_EQ(parse_ok("attn_error=0").engine.attn_error, 0.0);
+  for (const char* text : {"attn_error=1", "attn_error=-0.1", "attn_error=nan", "attn_error=x"}) {
+    EXPECT_TRUE(contains(parse_error(text), "0 up to but not 1")) << text;
+  }
 }
 
 TEST(ConfigTest, DefaultsMayBeWritten) {
@@ -92,7 +118,7 @@ TEST(ConfigTest, ErrorsNameKeyValueAndWhatIsAllowed) {
   EXPECT_TRUE(contains(error, "above 0 and at most 1")) << error;
   EXPECT_TRUE(contains(parse_error("kepe=0.2"), "unknown key \"kepe\""));
   EXPECT_TRUE(contains(parse_error("kepe=0.2"), "keep"));
-  EXPECT_TRUE(contains(parse_error("mode=sparse"), "shadow, dense or off"));
+  EXPECT_TRUE(contains(parse_error("mode=sparse"), "shadow, dense, off"));
   EXPECT_TRUE(contains(parse_error("isa=mmx"), "scalar"));
   EXPECT_TRUE(contains(parse_error("precision=bf16"), "fast or f32"));
   EXPECT_TRUE(contains(parse_error("gate=on"), "auto or off"));
@@ -140,6 +166,16 @@ TEST(ConfigTest, RefusesBadValues) {
                                       "isa=",
                                       "isa=AVX2",
                                       "report=",
+                                      "profile=",
+                                      "ablate=",
+                                      "ablate=3",
+                                      "ablate=3:",
+                                      "ablate=:3",
+                                      "ablate=*:3",
+                                      "ablate=-1:3",
+                                      "ablate=3:-1",
+                                      "ablate=3:1:2",
+                                      "ablate=3:**",
                                       "report=a\nb"}) {
     parse_error(text);
   }
@@ -305,11 +341,12 @@ TEST(ConfigTest, HelpHasOneLinePerKey) {
   std::string help = "\n";
   help += config_help();
   for (const char* key :
-       {"mode",           "keep",         "sink",       "recent",     "floor",      "rows",
-        "share_heads",    "pilot_step",   "precision",  "gate",       "threads",    "min_rows",
-        "report",         "isa",          "device",     "pipeline",   "fuse_heads", "row_scales",
-        "center_keys",    "query_scales", "key_scales", "scale_rule", "clip",       "saturate",
-        "device_timeout", "soc",          "device_cpu", "launch_us",  "max_graphs", "fault"}) {
+       {"attn_error", "sample",     "profile",    "mode",           "keep",         "sink",
+        "recent",     "floor",      "rows",       "share_heads",    "pilot_step",   "precision",
+        "gate",       "threads",    "min_rows",   "report",         "isa",          "device",
+        "pipeline",   "fuse_heads", "row_scales", "center_keys",    "query_scales", "key_scales",
+        "scale_rule", "clip",       "saturate",   "device_timeout", "soc",          "device_cpu",
+        "launch_us",  "max_graphs", "fault"}) {
     EXPECT_TRUE(contains(help, std::string("\n").append(key).append(" "))) << key;
   }
   EXPECT_TRUE(contains(help, "256"));

@@ -65,7 +65,7 @@ TEST_P(DeviceAgreement, SameOutputOfAnEngine) {
   const auto output = [&options](std::unique_ptr<Device> with) {
     Problem p({4, 2, 24, 700, 64, 32, ElementType::kF16});
     p.set_causal(676);
-    Result<Engine> engine = Engine::create(options, nullptr, std::move(with));
+    Result<Engine> engine = Engine::create(test::fixed_keep(options), nullptr, std::move(with));
     EXPECT_TRUE(engine.ok()) << engine.status().message();
     const CallReport report = attend(engine.value(), p);
     EXPECT_EQ(report.device.rows, 24 * 2);

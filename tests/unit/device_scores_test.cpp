@@ -175,9 +175,10 @@ TEST(DeviceEstimate, ScoresOutOfRangeGiveListsOfRealKeys) {
           importance = estimate.rows().row(0);
         } else {
           estimate.scores(s.scores, visibility, list, rank);
-          importance = selector.merge(visibility, list, 0, estimate.rows(), select);
+          importance = selector.merge(visibility, list, 0, estimate.rows(), false, select);
         }
-        const TokenList tokens = selector.select(options, visibility, list, 0, importance, select);
+        const TokenList tokens = selector.select(options, {options.keep, 0.0, options.keep_floor},
+                                                 visibility, list, 0, importance, select);
         EXPECT_GT(tokens.count, 2);
         EXPECT_LE(tokens.count, 53);
         for (int64_t i = 0; i < tokens.count; ++i) {

@@ -145,13 +145,23 @@ inline void set_shifted(Problem& p, int64_t hole, int64_t window = int64_t{1} <<
 }
 
 /// An engine that must exist. Its gate is off: what a call does must not depend on the machine.
-/// Lists of as many keys as `keep` says, whatever the machine.
-inline Engine make_engine(EngineOptions options, Executor* executor = nullptr) {
-  options.gate = false;
+/// Lists of as many keys as `keep` says.
+inline EngineOptions fixed_keep(EngineOptions options) {
   options.attn_error = 0.0;
+  return options;
+}
+
+/// Whatever the machine.
+inline Engine make_mass_engine(EngineOptions options, Executor* executor = nullptr) {
+  options.gate = false;
   Result<Engine> engine = Engine::create(options, executor);
   EXPECT_TRUE(engine.ok()) << engine.status().message();
   return std::move(engine).value();
+}
+
+/// Lists of as many keys as `keep` says, whatever the machine.
+inline Engine make_engine(const EngineOptions& options, Executor* executor = nullptr) {
+  return make_mass_engine(fixed_keep(options), executor);
 }
 
 inline CallReport attend(Engine& engine, Problem& p) {

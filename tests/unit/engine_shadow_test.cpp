@@ -32,7 +32,8 @@ Kept expected_keys(const Problem& p, const EngineOptions& options) {
   const std::unique_ptr<Executor> executor = make_thread_pool(1);
   const Visibility visibility(p.call, *executor);
   return test::reference_selection(
-      p.call, options, plan_call(options, visibility, p.shape.heads / p.shape.kv_heads));
+      p.call, options,
+      plan_call(test::fixed_keep(options), visibility, p.shape.heads / p.shape.kv_heads));
 }
 
 using test::Granularity;

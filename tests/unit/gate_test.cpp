@@ -9,7 +9,6 @@
 #include "engine/cost_probe.h"
 #include "engine_problem.h"
 #include "plan/cost_model.h"
-#include "plan/list_plan.h"
 
 namespace shadowattn {
 namespace {
@@ -19,8 +18,6 @@ using test::Problem;
 /// Powers of two: sums of small cases are exact and tell which term is missing.
 constexpr CostModel kModel = {
     .dense_key = 1, .dense_pair = 2, .shadow_key = 4, .list_key = 8, .list_kept = 16};
-constexpr CostModel kListsAreFree = {.dense_key = 1, .dense_pair = 1};
-constexpr CostModel kDenseIsFree = {.shadow_key = 1, .list_key = 1, .list_kept = 1};
 
 Visibility visibility_of(const Problem& p) {
   const std::unique_ptr<Executor> executor = make_thread_pool(1);
@@ -86,35 +83,6 @@ TEST(CostModelTest, KeepingNearlyEverythingNeverPays) {
   }
 }
 
-TEST(GatePlanTest, FollowsTheModel) {
-  const Problem p({.heads = 2, .rows = 70, .keys = 100});
-  const Visibility visibility = visibility_of(p);
-  const EngineOptions o = {.keep = 0.2, .keep_floor = 0};
-  EXPECT_EQ(plan_call(o, visibility, 2).dense_reason, DenseReason::kNone) << "no model, no gate";
-  EXPECT_EQ(plan_call(o, visibility, 2, kTileTarget, &kListsAreFree).dense_reason,
-            DenseReason::kNone);
-
-  const CallPlan plan = plan_call(o, visibility, 2, kTileTarget, &kDenseIsFree);
-  EXPECT_EQ(plan.dense_reason, DenseReason::kFaster);
-  EngineOptions dense = o;
-  dense.mode = Mode::kDense;
-  const CallPlan requested = plan_call(dense, visibility, 2, kTileTarget, &kListsAreFree);
-  EXPECT_EQ(requested.dense_reason, DenseReason::kRequested);
-  ASSERT_EQ(plan.tiles.size(), requested.tiles.size());
-  for (size_t i = 0; i < plan.tiles.size(); ++i) {
-    EXPECT_EQ(plan.tiles[i].rows.first, requested.tiles[i].rows.first);
-    EXPECT_EQ(plan.tiles[i].rows.count, requested.tiles[i].rows.count);
-  }
-}
-
-TEST(GatePlanTest, ShortContextsAreShortNotFaster) {
-  const Problem p({.rows = 4, .keys = 100});
-  const Visibility visibility = visibility_of(p);
-  const EngineOptions o = {.keep = 0.2, .keep_floor = 256};
-  EXPECT_EQ(plan_call(o, visibility, 2, kTileTarget, &kDenseIsFree).dense_reason,
-            DenseReason::kShort);
-}
-
 /// One call with the gate, which must do one of two things, whole.
 CallReport attend_gated(Problem& p, const EngineOptions& options, const test::Variant& variant) {
   EngineOptions sparse_options = options;
@@ -123,7 +91,7 @@ CallReport attend_gated(Problem& p, const EngineOptions& options, const test::Va
   test::attend(sparse, p);
   const std::vector<uint32_t> sparse_bits = test::bits(p);
 
-  Result<Engine> engine = Engine::create(options);
+  Result<Engine> engine = Engine::create(test::fixed_keep(options));
   EXPECT_TRUE(engine.ok()) << engine.status().message();
   const CallReport report = test::attend(engine.value(), p);
   if (report.dense_reason == DenseReason::kFaster) {

@@ -12,7 +12,7 @@ using test::Problem;
 CallPlan plan(const AttentionCall& call, const EngineOptions& options) {
   const std::unique_ptr<Executor> executor = make_thread_pool(1);
   const Visibility visibility(call, *executor);
-  return plan_call(options, visibility, call.query.heads / call.key.heads);
+  return plan_call(test::fixed_keep(options), visibility, call.query.heads / call.key.heads);
 }
 
 CallPlan plan(const Problem& p, const EngineOptions& options) { return plan(p.call, options); }
@@ -64,11 +64,12 @@ TEST(ListPlanTest, SaysWhyACallIsDense) {
   Problem p({4, 2, 10, 300, 16, 16});
   p.set_causal(290);
   EXPECT_EQ(plan(p, {.mode = Mode::kDense}).dense_reason, DenseReason::kRequested);
-  EXPECT_EQ(plan(p, {.keep_floor = 300}).dense_reason, DenseReason::kShort);
-  EXPECT_EQ(plan(p, {.keep_floor = 299}).dense_reason, DenseReason::kNone);
+  EXPECT_EQ(plan(p, {.keep = 0.2, .keep_floor = 300}).dense_reason, DenseReason::kShort);
+  EXPECT_EQ(plan(p, {.keep = 0.2, .keep_floor = 299}).dense_reason, DenseReason::kNone);
   EXPECT_EQ(plan(p, {.keep = 1.0, .keep_floor = 0}).dense_reason, DenseReason::kShort);
   p.set_causal(-10);
-  EXPECT_EQ(plan(p, {.keep_floor = 0}).dense_reason, DenseReason::kShort) << "nothing visible";
+  EXPECT_EQ(plan(p, {.keep = 0.2, .keep_floor = 0}).dense_reason, DenseReason::kShort)
+      << "nothing visible";
 }
 
 TEST(ListPlanTest, EveryReasonHasADescription) {
@@ -108,7 +109,8 @@ TEST(ListPlanTest, RowsAreCutWithoutGapsOrOverlap) {
           call.key.rows = 300;
           call.mask.kind = causal ? MaskKind::kCausal : MaskKind::kNone;
           call.mask.causal_offset = 300 - rows;
-          expect_sound(plan(call, {.keep_floor = 0, .rows_per_list = per_list}), rows, per_list);
+          expect_sound(plan(call, {.keep = 0.2, .keep_floor = 0, .rows_per_list = per_list}), rows,
+                       per_list);
           expect_sound(plan(call, {.mode = Mode::kDense, .rows_per_list = per_list}), rows, rows);
         }
       }
@@ -119,7 +121,7 @@ TEST(ListPlanTest, RowsAreCutWithoutGapsOrOverlap) {
 TEST(ListPlanTest, GroupsAreFullWithinOneSequence) {
   Problem p({2, 1, 37, 300, 16, 16});
   p.set_causal(263);
-  const CallPlan result = plan(p, {.keep_floor = 0, .rows_per_list = 8});
+  const CallPlan result = plan(p, {.keep = 0.2, .keep_floor = 0, .rows_per_list = 8});
   int64_t groups = 0;
   for (const QueryTile& tile : result.tiles) groups += std::ssize(tile.groups);
   EXPECT_EQ(groups, 5);  // 4 × 8 + 5
@@ -129,7 +131,7 @@ TEST(ListPlanTest, NoGroupCrossesASequence) {
   for (const int32_t per_list : {2, 3, 8, 64}) {
     Problem p({2, 1, 22, 300, 16, 16});
     test::set_interleaved(p);  // rows 0 … 10 and 11 … 21
-    const CallPlan result = plan(p, {.keep_floor = 0, .rows_per_list = per_list});
+    const CallPlan result = plan(p, {.keep = 0.2, .keep_floor = 0, .rows_per_list = per_list});
     expect_sound(result, 22, per_list);
     for (const QueryTile& tile : result.tiles) {
       for (const RowRange& group : tile.groups) {
@@ -141,7 +143,8 @@ TEST(ListPlanTest, NoGroupCrossesASequence) {
 
 TEST(ListPlanTest, RanksAreForListsOfSeveralPlainRows) {
   const auto ranks = [](const Problem& p, int32_t rows, bool share) {
-    return plan(p, {.keep_floor = 0, .rows_per_list = rows, .share_heads = share}).ranks;
+    return plan(p, {.keep = 0.2, .keep_floor = 0, .rows_per_list = rows, .share_heads = share})
+        .ranks;
   };
   Problem grouped({4, 2, 9, 300, 16, 16});
   Problem single({2, 2, 9, 300, 16, 16});  // a group is one head
@@ -179,7 +182,8 @@ TEST(ListPlanTest, TilesOfScoresAreSmaller) {
   p.set_causal(100);
   const auto longest = [&](int32_t rows, bool share) {
     int64_t most = 0;
-    const CallPlan result = plan(p, {.keep_floor = 0, .rows_per_list = rows, .share_heads = share});
+    const CallPlan result =
+        plan(p, {.keep = 0.2, .keep_floor = 0, .rows_per_list = rows, .share_heads = share});
     for (const QueryTile& tile : result.tiles) most = std::max(most, tile.rows.count);
     return most;
   };
@@ -251,7 +255,7 @@ TEST(PartLengthTest, IsAMultipleOf64) {
 
 TEST(ListPlanTest, NoRowsNoTiles) {
   Problem p({2, 1, 0, 300, 16, 16});
-  EXPECT_TRUE(plan(p, {.keep_floor = 0}).tiles.empty());
+  EXPECT_TRUE(plan(p, {.keep = 0.2, .keep_floor = 0}).tiles.empty());
 }
 
 }  // namespace

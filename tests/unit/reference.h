@@ -46,6 +46,55 @@ inline QuantizedRow reference_quantize(const TensorView& x, int64_t head, int64_
   return result;
 }
 
+/// Row less `mean`: the scale from its largest element, elements by the inverse of the scale.
+inline QuantizedRow reference_quantize_centred(const TensorView& x, int64_t head, int64_t row,
+                                               const std::vector<float>& mean) {
+  QuantizedRow result;
+  result.q.assign(static_cast<size_t>(x.dim), 0);
+  float absmax = 0.0F;
+  for (int64_t d = 0; d < x.dim; ++d) {
+    const float value = element(x, head, row, d) - mean[static_cast<size_t>(d)];
+    if (!std::isfinite(value)) result.finite = false;
+    absmax = std::max(absmax, std::fabs(value));
+  }
+  if (!result.finite || absmax < kSmallestQuantizable) return result;
+  result.scale = absmax / 127.0F;
+  const float inverse = 1.0F / result.scale;
+  for (int64_t d = 0; d < x.dim; ++d) {
+    const float value = element(x, head, row, d) - mean[static_cast<size_t>(d)];
+    const float steps = std::clamp(value * inverse, -127.0F, 127.0F);
+    result.q[static_cast<size_t>(d)] = static_cast<int8_t>(std::nearbyint(steps));
+  }
+  return result;
+}
+
+/// What the pilot subtracts from keys [begin, end) (pilot/key_mean.h); empty: nothing.
+inline std::vector<float> reference_key_mean(const TensorView& keys, int64_t head, int64_t begin,
+                                             int64_t end) {
+  const int64_t step = (end - begin + 1023) / 1024;
+  std::vector<float> mean(static_cast<size_t>(keys.dim), 0.0F);
+  int64_t count = 0;
+  for (int64_t j = begin + step / 2; j < end; j += step, ++count) {
+    for (int64_t d = 0; d < keys.dim; ++d) {
+      mean[static_cast<size_t>(d)] += element(keys, head, j, d);
+    }
+  }
+  for (float& x : mean) {
+    x /= static_cast<float>(count);
+    if (!std::isfinite(x)) return {};
+  }
+  double as_they_are = 0.0;
+  double centred = 0.0;
+  for (int64_t j = begin + step / 2; j < end; j += step) {
+    const QuantizedRow row = reference_quantize(keys, head, j);
+    const QuantizedRow less = reference_quantize_centred(keys, head, j, mean);
+    if (!row.finite || !less.finite) return {};
+    as_they_are += row.scale;
+    centred += less.scale;
+  }
+  return centred < as_they_are ? mean : std::vector<float>();
+}
+
 // --- pilot_dot ----------------------------------------------------------------------------------
 
 inline int16_t reference_score(const int8_t* q, const int8_t* k, int64_t dim, float key_factor,

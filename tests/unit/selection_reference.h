@@ -50,8 +50,11 @@ class SelectionReference {
     for (int64_t kv = 0; kv < call.key.heads; ++kv) {
       float largest = 0.0F;
       std::vector<QuantizedRow> rows;
+      const std::vector<float> mean =
+          begin_ < end_ ? reference_key_mean(call.key, kv, begin_, end_) : std::vector<float>();
       for (int64_t j = begin_; j < end_; ++j) {
-        rows.push_back(reference_quantize(call.key, kv, j));
+        rows.push_back(mean.empty() ? reference_quantize(call.key, kv, j)
+                                    : reference_quantize_centred(call.key, kv, j, mean));
         largest = std::max(largest, rows.back().scale);
       }
       keys_.push_back(std::move(rows));

@@ -14,6 +14,7 @@ Action add_run(CLI::App& app);
 Action add_demo(CLI::App& app);
 Action add_bench(CLI::App& app);
 Action add_devices(CLI::App& app);
+Action add_profile(CLI::App& app);
 Action add_record(CLI::App& app);
 Action add_trace(CLI::App& app);
 Action add_eval(CLI::App& app);

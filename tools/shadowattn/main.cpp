@@ -51,6 +51,12 @@ constexpr Subcommand kSubcommands[] = {
      "  shadowattn devices\n"
      "  shadowattn devices --json\n",
      add_devices},
+    {"profile", "Measure a model once, so that later runs know which lists suit its heads",
+     "Examples:\n"
+     "  shadowattn profile -m model.gguf\n"
+     "  shadowattn profile -m model.gguf -f book.txt -o model.shadow.json -c 8192\n"
+     "  shadowattn profile -m model.gguf -f book.txt --method importance --budget 0.2\n",
+     add_profile},
     {"record", "Record queries, keys and values of a model's attention in a file",
      "Examples:\n"
      "  shadowattn record -m model.gguf -f book.txt -o book.gguf\n"
