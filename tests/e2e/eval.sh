@@ -62,6 +62,20 @@ holds "$(number mass_p1) <= $(number mass_mean)" "the first percentile is above 
 expect_out '^\| shadow +\| +keep 0.5 '
 grep -q 'class="cell"' page.html || fail "no heat map"
 
+# The other methods take part; nobody keeps more mass in as many tokens than the oracle.
+methods=(oracle sparse-f32 block window npu-int8)
+evaluate recall -f document.txt --trials 1 --keep 0.2 --sink 0 --recent 0 -b 64 \
+  --baseline "$(IFS=, && echo "${methods[*]}")"
+mass_of() { sed -nE "s/^\| $1 +\|.*\| +([0-9.]+) \/ [^|]*\| [^|]*\| [^|]*\|$/\1/p" out; }
+for method in shadow "${methods[@]}"; do
+  holds "0$(mass_of "$method") > 0" "no mass of $method"
+  [[ $method == npu-int8 ]] ||
+    holds "$(mass_of "$method") <= $(mass_of oracle) + 0.01" "more mass than the oracle: $method"
+done
+evaluate kld -f document.txt --trials 1 --attn-error 0 --keep 0.3 --floor 16 \
+  --baseline "$(IFS=, && echo "${methods[*]}")"
+for method in shadow "${methods[@]}"; do expect_out "^\| $method +\| +1,024 \|"; done
+
 # A document from standard input, texts that could break the page.
 mv document.txt '<b>&.txt'
 evaluate needle -f '<b>&.txt' --trials 2

@@ -136,7 +136,7 @@ TEST(ReportTest, SumsPerLayer) {
   const json result = json::parse(report.to_json({}, "avx2"));
   EXPECT_EQ(result["isa"], "avx2");
   EXPECT_EQ(result["threads"], 3);
-  EXPECT_EQ(result["config"]["keep"], 0.2);
+  EXPECT_EQ(result["config"]["keep"], 1.0);
   EXPECT_EQ(result["totals"]["calls"], 3);
   EXPECT_EQ(result["totals"]["dense_calls"], 1);
   ASSERT_EQ(result["layers"].size(), 2U);

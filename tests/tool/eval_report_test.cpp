@@ -107,6 +107,7 @@ TEST(ListQualities, AddUpByHeadAndOverAll) {
   sample.kept = 20;
   sample.oracle_kept = 10;
   sample.lost = 0.1;
+  sample.estimated_lost = 0.2;
   sample.oracle_lost = 0.04;
   sample.recall = 0.5;
   qualities.add(0, sample);
@@ -125,6 +126,7 @@ TEST(ListQualities, AddUpByHeadAndOverAll) {
   EXPECT_DOUBLE_EQ(all.kept_over_oracle(), 1.5);
   EXPECT_DOUBLE_EQ(all.mass.mean, 0.8);
   EXPECT_DOUBLE_EQ(all.mass.worst, 0.7);
+  EXPECT_DOUBLE_EQ(all.estimated_mass, 0.8);
   EXPECT_DOUBLE_EQ(all.recall.mean, 0.75);
   EXPECT_NEAR(all.oracle_gap.worst, 0.26, 1e-12);
   EXPECT_DOUBLE_EQ(all.output_error.mean, 0.25);

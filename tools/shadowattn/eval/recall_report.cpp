@@ -144,6 +144,7 @@ Json quality_json(const ListQuality& quality) {
           {"kept_over_oracle", quality.kept_over_oracle()},
           {"recall", spread_json(quality.recall, "p1", quality.rows)},
           {"mass", spread_json(quality.mass, "p1", quality.rows)},
+          {"estimated_mass_mean", figure(quality.estimated_mass, quality.rows)},
           {"oracle_gap", spread_json(quality.oracle_gap, "p99", quality.rows)},
           {"output_error", spread_json(quality.output_error, "p99", 1)}};
 }

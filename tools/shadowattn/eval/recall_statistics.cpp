@@ -32,6 +32,7 @@ void ListQualities::Values::append(const Values& other) {
   append_values(mass, other.mass);
   append_values(gap, other.gap);
   append_values(error, other.error);
+  estimated_mass += other.estimated_mass;
   visible += other.visible;
   kept += other.kept;
   oracle_kept += other.oracle_kept;
@@ -42,6 +43,7 @@ void ListQualities::add(int layer, const RowSample& sample) {
   values.recall.push_back(sample.recall);
   values.mass.push_back(1 - sample.lost);
   values.gap.push_back(sample.lost - sample.oracle_lost);
+  values.estimated_mass += 1 - sample.estimated_lost;
   values.visible += sample.visible;
   values.kept += sample.kept;
   values.oracle_kept += sample.oracle_kept;
@@ -58,6 +60,8 @@ ListQuality ListQualities::quality(const Values& values) {
   result.mass = spread(values.mass, true);
   result.oracle_gap = spread(values.gap, false);
   result.output_error = spread(values.error, false);
+  if (result.rows > 0)
+    result.estimated_mass = values.estimated_mass / static_cast<double>(result.rows);
   result.kept = share(values.kept, values.visible);
   result.oracle_kept = share(values.oracle_kept, values.visible);
   return result;

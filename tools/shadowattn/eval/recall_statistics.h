@@ -20,13 +20,14 @@ struct Spread {
 };
 
 struct ListQuality {
-  int64_t rows = 0;        ///< sampled (row, head) pairs
-  Spread recall;           ///< more is better
-  Spread mass;             ///< retained: more is better
-  Spread oracle_gap;       ///< mass of the best `kept` keys minus ours: less is better
-  Spread output_error;     ///< ‖o - ô‖ / ‖o‖ of a row: less is better
-  double kept = 0;         ///< share of the visible keys, over all rows
-  double oracle_kept = 0;  ///< share an oracle needs for the same mass
+  int64_t rows = 0;           ///< sampled (row, head) pairs
+  Spread recall;              ///< more is better
+  Spread mass;                ///< retained: more is better
+  Spread oracle_gap;          ///< mass of the best `kept` keys minus ours: less is better
+  Spread output_error;        ///< ‖o - ô‖ / ‖o‖ of a row: less is better
+  double estimated_mass = 0;  ///< retained as the estimate has it, mean
+  double kept = 0;            ///< share of the visible keys, over all rows
+  double oracle_kept = 0;     ///< share an oracle needs for the same mass
   /// kept / oracle_kept; 1 where nothing is kept.
   double kept_over_oracle() const { return oracle_kept > 0 ? kept / oracle_kept : 1; }
 };
@@ -52,6 +53,7 @@ class ListQualities {
     std::vector<double> mass;
     std::vector<double> gap;
     std::vector<double> error;
+    double estimated_mass = 0;  ///< sum
     int64_t visible = 0;
     int64_t kept = 0;
     int64_t oracle_kept = 0;
