@@ -15,9 +15,13 @@ using test::Problem;
 using test::Random;
 using test::Shape;
 
-RowSample expected_sample(const Problem& p, int64_t head, int64_t row,
-                          const std::vector<int32_t>& list) {
-  RowSample sample;
+struct Expected : RowSample {
+  double highest_recall = 0.0;  ///< when shares that f32 can hardly tell apart count as equal
+};
+
+Expected expected_sample(const Problem& p, int64_t head, int64_t row,
+                         const std::vector<int32_t>& list) {
+  Expected sample;
   const std::vector<double> shares = test::reference_shares(p.call, head, row);
   std::vector<double> sorted;
   std::vector<double> kept;
@@ -43,7 +47,10 @@ RowSample expected_sample(const Problem& p, int64_t head, int64_t row,
     left -= share;
   }
   for (const double share : kept) {
-    sample.recall += share >= sorted[kept.size() - 1] ? 1.0 / static_cast<double>(kept.size()) : 0;
+    const double one = 1.0 / static_cast<double>(kept.size());
+    const double least = sorted[kept.size() - 1];
+    sample.recall += share >= least ? one : 0.0;
+    sample.highest_recall += share >= least * (1.0 - 1e-5) ? one : 0.0;
   }
   return sample;
 }
@@ -67,15 +74,16 @@ std::vector<int32_t> random_list(int64_t keys, double share, uint64_t seed) {
   return list;
 }
 
-/// Shares come from f32 sums.
-void expect_near(const RowSample& got, const RowSample& expected) {
+/// Shares come from f32 sums, which cannot tell some of them apart.
+void expect_near(const RowSample& got, const Expected& expected) {
   EXPECT_EQ(got.visible, expected.visible);
   EXPECT_EQ(got.kept, expected.kept);
   EXPECT_NEAR(got.lost, expected.lost, 2e-5);
   EXPECT_NEAR(got.oracle_lost, expected.oracle_lost, 2e-5);
   EXPECT_NEAR(static_cast<double>(got.oracle_kept), static_cast<double>(expected.oracle_kept), 1.0);
   const double one = 1.0 / static_cast<double>(std::max<int64_t>(expected.kept, 1));
-  EXPECT_NEAR(got.recall, expected.recall, 1.01 * one);
+  EXPECT_GE(got.recall, expected.recall - 1.01 * one);
+  EXPECT_LE(got.recall, expected.highest_recall + 1.01 * one);
   EXPECT_LE(got.oracle_lost, got.lost);
   EXPECT_LE(got.oracle_kept, got.kept);
 }
