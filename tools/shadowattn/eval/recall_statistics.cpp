@@ -41,7 +41,7 @@ void ListQualities::Values::append(const Values& other) {
 void ListQualities::add(int layer, const RowSample& sample) {
   Values& values = values_[{layer, sample.head}];
   values.recall.push_back(sample.recall);
-  values.mass.push_back(1 - sample.lost);
+  values.mass.push_back(std::max(1 - sample.lost, 0.0));  // below 0 by rounding
   values.gap.push_back(sample.lost - sample.oracle_lost);
   values.estimated_mass += 1 - sample.estimated_lost;
   values.visible += sample.visible;

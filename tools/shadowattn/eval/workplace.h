@@ -27,6 +27,11 @@ class MethodContext {
  public:
   MethodContext(const Workplace& workplace, const Method& method, int64_t tokens);
 
+  /// The plug-in says nothing of what it did: the reports here do.
+  ~MethodContext() { workplace_.plugin.reset_report(); }
+  MethodContext(const MethodContext&) = delete;
+  MethodContext& operator=(const MethodContext&) = delete;
+
   const std::string& name() const { return method_.name; }
 
   /// As LlamaContext's; throw Failure also when Ctrl-C came.
