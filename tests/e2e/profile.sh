@@ -5,7 +5,9 @@ make_document document.txt 300
 cp "$model" model.gguf
 
 profile() { "$shadowattn" profile -m model.gguf -f document.txt -c 1024 "$@"; }
-answer() { run_case 0 "$shadowattn" run -m model.gguf -f document.txt -p "$question" -n 8 "$@"; }
+# One fixed share, and no choice by predicted times: the same answer every time.
+fixed=(--attn-error 0 --keep 0.3 --gate off)
+answer() { run_case 0 "$shadowattn" run -m model.gguf -f document.txt -p "$question" -n 8 "${fixed[@]}" "$@"; }
 
 answer --report none.json
 cp out answer.txt
