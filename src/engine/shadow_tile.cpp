@@ -243,6 +243,7 @@ void TileWorker::run_estimated(const CallContext& context, const QueryTile& tile
     int16_t* importance = nullptr;
     if (context.plan.ranks) {
       device_estimate_.ranks(scores, context.visibility, list, kernels.score_rank, kernels.select);
+      if (by_mass) device_estimate_.leave_out_unseen(scores, context.visibility, list);
       importance = device_estimate_.rows().row(0);
     } else {
       device_estimate_.scores(scores, context.visibility, list, kernels.score_rank);
@@ -274,6 +275,9 @@ bool TileWorker::for_each_list(const CallContext& context, const QueryTile& tile
                                           kernels.pilot_dot, kernels.select);
       watch.lap(TraceStage::kPilot, &counters.pilot_ns);
       if (!finite) return false;
+      if (by_mass) {
+        estimate_.leave_out_unseen(context.visibility, list, context.options.pilot_step);
+      }
       importance = estimate_.rows().row(0);
     } else {
       importance = selector_.merge(context.visibility, list, first_row, estimate_.rows(), by_mass,

@@ -44,6 +44,7 @@ void DeviceEstimate::reserve(int64_t max_list_rows, int64_t keys, bool ranks) {
   scores_.reserve(ranks ? stride_ : max_list_rows * stride_);
   units_per_logit_.reserve(max_list_rows);
   if (ranks) levels_.reserve(max_list_rows, keys);
+  row_factor_.reserve(max_list_rows);
 }
 
 void DeviceEstimate::ranks(const DeviceScores& device, const Visibility& visibility,
@@ -53,12 +54,13 @@ void DeviceEstimate::ranks(const DeviceScores& device, const Visibility& visibil
   int16_t* rank = scores_.data();
   const KeyRange seen = visible_range(visibility, list);
   if (seen.begin >= seen.end) {
+    sample_ = {};
     std::fill_n(rank, stride_, kHiddenScore);
     return;
   }
   const int64_t begin = seen.begin - first_key_;
   const int64_t end = seen.end - first_key_;
-  KeySample sample;
+  KeySample& sample = sample_;
   sample.first_block = begin / kPilotKeyBlock;
   sample.blocks = (end + kPilotKeyBlock - 1) / kPilotKeyBlock - sample.first_block;
   const int64_t rows = list.count();
@@ -98,6 +100,14 @@ void DeviceEstimate::ranks(const DeviceScores& device, const Visibility& visibil
   std::fill(rank + end, rank + stride_, kHiddenScore);
 }
 
+void DeviceEstimate::leave_out_unseen(const DeviceScores& device, const Visibility& visibility,
+                                      const ListRows& list) {
+  const double factor = device.log2_per_unit < 0.0 ? -kWidened : kWidened;
+  std::fill_n(row_factor_.data(), list.count(), static_cast<float>(factor));
+  levels_.leave_out_unseen(sample_, visibility, list, first_key_, row_factor_.data(),
+                           scores_.data());
+}
+
 void DeviceEstimate::scores(const DeviceScores& device, const Visibility& visibility,
                             const ListRows& list, const ScoreRankKernel& kernel) {
   first_key_ = device.first_key;
@@ -112,7 +122,7 @@ void DeviceEstimate::scores(const DeviceScores& device, const Visibility& visibi
 }
 
 int64_t DeviceEstimate::scratch_bytes() const {
-  return scores_.bytes() + units_per_logit_.bytes() + levels_.scratch_bytes();
+  return scores_.bytes() + units_per_logit_.bytes() + row_factor_.bytes() + levels_.scratch_bytes();
 }
 
 }  // namespace shadowattn

@@ -45,6 +45,11 @@ class DeviceEstimate {
   void ranks(const DeviceScores& device, const Visibility& visibility, const ListRows& list,
              const ScoreRankKernel& kernel, const SelectKernel& select);
 
+  /// After `ranks` of the same list: only the rows that see a key give it mass
+  /// (RowLevels::leave_out_unseen).
+  void leave_out_unseen(const DeviceScores& device, const Visibility& visibility,
+                        const ListRows& list);
+
   /// Scores for each row of `list`.
   void scores(const DeviceScores& device, const Visibility& visibility, const ListRows& list,
               const ScoreRankKernel& kernel);
@@ -55,7 +60,9 @@ class DeviceEstimate {
  private:
   int64_t stride_ = 0;
   int64_t first_key_ = 0;
+  KeySample sample_;
   RowLevels levels_;
+  ScratchBuffer<float> row_factor_;        // [rows]
   ScratchBuffer<int16_t> scores_;          // [rows][stride], or one row of ranks
   ScratchBuffer<double> units_per_logit_;  // [rows]
 };

@@ -101,6 +101,10 @@ class TileEstimate {
              const ListRows& list, int64_t step, const QuantizeKernel& quantize,
              const PilotDotKernel& pilot, const SelectKernel& select);
 
+  /// After `ranks` of the same list and step: only the rows that see a key give it mass
+  /// (RowLevels::leave_out_unseen).
+  void leave_out_unseen(const Visibility& visibility, const ListRows& list, int64_t step);
+
   /// Variance of the error of a logit, at most, of the rows that `scores` or `ranks` had last:
   /// pilot/estimate_error.h.
   double error_variance() const { return error_variance_; }
@@ -125,6 +129,7 @@ class TileEstimate {
   int64_t stride_ = 0;
   int64_t first_key_ = 0;
   double error_variance_ = 0.0;
+  KeySample sample_;
   RowLevels levels_;
   ScratchBuffer<int8_t> quantised_;        // [rows][dim]
   ScratchBuffer<std::byte> packed_;        // packed query rows

@@ -50,12 +50,13 @@ bool TileEstimate::ranks(const AttentionCall& call, const KeyEstimate& keys,
   int16_t* rank = scores_.data();
   const KeyRange seen = visible_range(visibility, list);
   if (seen.begin >= seen.end) {
+    sample_ = {};
     std::fill_n(rank, stride_, kHiddenScore);
     return true;
   }
   const int64_t begin = seen.begin - keys.begin();
   const int64_t end = seen.end - keys.begin();
-  KeySample sample;
+  KeySample& sample = sample_;
   sample.first_block = begin / kPilotKeyBlock;
   sample.blocks = (end + kPilotKeyBlock - 1) / kPilotKeyBlock - sample.first_block;
   const int64_t dim = call.query.dim;
@@ -84,6 +85,12 @@ bool TileEstimate::ranks(const AttentionCall& call, const KeyEstimate& keys,
   std::fill(rank, rank + begin, kHiddenScore);
   std::fill(rank + end, rank + stride_, kHiddenScore);
   return true;
+}
+
+void TileEstimate::leave_out_unseen(const Visibility& visibility, const ListRows& list,
+                                    int64_t step) {
+  levels_.leave_out_unseen(sample_, visibility, list.sampled(step), first_key_, row_factor_.data(),
+                           scores_.data());
 }
 
 }  // namespace shadowattn

@@ -1,6 +1,7 @@
 #include "pilot/row_levels.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "pilot/row_level.h"
@@ -65,6 +66,35 @@ void RowLevels::set(const KeySample& sample, const RowVisibility& seen, double u
   const double offset = std::clamp(kScale * (127.0 - level), -kLargest, kLargest);
   slope_.data()[i] = any ? static_cast<float>(std::clamp(slope, -1e30, 1e30)) : 0.0F;
   offset_.data()[i] = any ? static_cast<float>(offset) : 0.0F;
+}
+
+void RowLevels::leave_out_unseen(const KeySample& sample, const Visibility& visibility,
+                                 const ListRows& list, int64_t first_key, const float* row_factor,
+                                 int16_t* rank) {
+  KeyRange common{0, INT64_MAX};
+  const KeyRange any = visible_range(visibility, list);
+  for (int64_t i = 0; i < list.count(); ++i) {
+    const RowVisibility& seen = visibility.row(list.head(i), list.row(i));
+    common.begin = std::max<int64_t>(common.begin, seen.begin);
+    common.end = std::min<int64_t>(common.end, seen.end);
+  }
+  for (int64_t key = any.begin; key < any.end; ++key) {
+    if (key == common.begin) key = std::max(key, common.end);  // all rows see these
+    if (key >= any.end) break;
+    const int64_t block = (key - first_key) / kPilotKeyBlock;
+    const int64_t position = sample.position_of(block);
+    if (position < 0) continue;
+    const int64_t at = position + (key - first_key) % kPilotKeyBlock;
+    float share = 0.0F;
+    for (int64_t i = 0; i < list.count(); ++i) {
+      const int16_t score = this->sample(i)[at];
+      if (score == kHiddenScore) continue;
+      const float unit = row_factor[i] != 0.0F ? slope_.data()[i] / row_factor[i] : 0.0F;
+      const float bits = std::fma(static_cast<float>(score), unit, offset_.data()[i]);
+      share += std::bit_cast<float>(static_cast<int32_t>(std::clamp(bits, 0.0F, kRankCap)));
+    }
+    rank[key - first_key] = static_cast<int16_t>(std::bit_cast<uint32_t>(share) >> 16);
+  }
 }
 
 bool RowLevels::in_range(int64_t i, double largest_score) const {

@@ -45,6 +45,16 @@ struct KeySample {
                : static_cast<double>(middle_blocks()) / static_cast<double>(pairs() * kPair);
   }
 
+  /// Where the scores of a block lie in the buffer, in keys; -1: it is not sampled, or only some of
+  /// its neighbours are.
+  int64_t position_of(int64_t block) const {
+    const int64_t relative = block - first_block;
+    if (relative < 0 || relative >= blocks) return -1;
+    if (whole() || relative < kFirstBlocks) return relative * kPilotKeyBlock;
+    const int64_t from_last = relative - (blocks - kLastBlocks);
+    return from_last < 0 ? -1 : (kFirstBlocks + from_last) * kPilotKeyBlock;
+  }
+
   /// step(first block, blocks, position in the buffer in keys) for every run.
   template <typename Step>
   void for_each_run(const Step& step) const {
@@ -81,6 +91,13 @@ class RowLevels {
   /// `slope`: of the line above, 2^23 · log2 units per score unit.
   void set(const KeySample& sample, const RowVisibility& seen, double units_per_log2, double slope,
            int64_t i, const SelectKernel& select);
+
+  /// Where the ends of what the rows see differ, a key has a rank from rows that do not see it.
+  /// Its share may be anything (a token may look like the answer to one before it), and would count
+  /// as mass. Such keys get their ranks anew, from the rows that see them. `row_factor`: [rows]
+  /// score units per unit of the slope's.
+  void leave_out_unseen(const KeySample& sample, const Visibility& visibility, const ListRows& list,
+                        int64_t first_key, const float* row_factor, int16_t* rank);
 
   const float* slope() const { return slope_.data(); }    ///< [rows]
   const float* offset() const { return offset_.data(); }  ///< [rows]
