@@ -15,8 +15,8 @@ namespace shadowattn::tool {
 namespace {
 
 constexpr std::array<double, 6> kErrors = {0.005, 0.01, 0.02, 0.05, 0.1, 0.2};
-constexpr double kWorthIt = 0.97;     // of dense time; what gains less is not worth an error
-constexpr double kSlowSeconds = 0.5;  // a run of so much is timed once only
+constexpr double kWorthIt = 0.97;  // of dense time; what gains less is not worth an error
+constexpr double kHopeless = 2.0;  // times the fastest's time: timed once only
 
 EngineOptions engine_options(const ListShape& lists, double attn_error) {
   EngineOptions options;
@@ -78,17 +78,17 @@ void measure_times(const AttentionCall& call, const MassOptions& options,
     engines.push_back(make_engine(curve.lists, options.attn_error));
     curve.nanoseconds = std::numeric_limits<double>::max();
   }
-  std::vector<bool> slow(curves.size(), false);
+  double fastest = std::numeric_limits<double>::max();
   for (int run = 0; run < options.timed_runs; ++run) {
     for (size_t i = 0; i < curves.size(); ++i) {
       check();
-      if (slow[i]) continue;
+      if (run > 0 && curves[i].nanoseconds > kHopeless * fastest) continue;
       const double start = thread_cpu_ns();
       const CallReport report = attend(engines[i], call);
       const double spent = thread_cpu_ns() - start;
       const auto pairs = static_cast<double>(std::max<int64_t>(report.visible_pairs, 1));
-      slow[i] = spent > kSlowSeconds * 1e9;
       curves[i].nanoseconds = std::min(curves[i].nanoseconds, spent / pairs);
+      fastest = std::min(fastest, curves[i].nanoseconds);
     }
   }
 }
