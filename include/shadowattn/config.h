@@ -1,6 +1,6 @@
 // The one configuration string, as the plug-in reads it from the environment variable SHADOWATTN:
 //
-//   mode=shadow,attn_error=0.05,keep=1,sink=4,recent=64,floor=256,rows=8,share_heads=yes,threads=2,
+//   mode=shadow,attn_error=0.01,keep=1,sink=4,recent=64,floor=256,rows=8,share_heads=yes,threads=2,
 //   min_rows=0,report=out.json,isa=avx2
 #pragma once
 

@@ -57,7 +57,7 @@ struct EngineOptions {
   /// a list keeps the fewest that leave its rows, on average, 1 - attn_error of their mass (by the
   /// estimate, with a margin for the estimate's own error). 0: no such aim, a list keeps as many
   /// as `keep` allows.
-  double attn_error = 0.05;
+  double attn_error = 0.01;
   int32_t keep_floor = 256;  ///< tokens; shorter contexts than this are dense
   int32_t sink = 4;          ///< tokens
   int32_t recent = 64;       ///< tokens

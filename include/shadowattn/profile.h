@@ -67,7 +67,7 @@ struct Profile {
 
   std::string note;  ///< how it was made, for people; may be empty
   ProfiledModel model;
-  double attn_error = 0.05;          ///< that the lists were chosen for
+  double attn_error = 0.01;          ///< that the lists were chosen for
   std::vector<LayerProfile> layers;  ///< [layers of the model]; one without attention has no heads
 };
 

@@ -126,9 +126,18 @@ Result<double> time_call(EngineOptions options, const AttentionCall& call) {
   return shortest;
 }
 
+/// From the nanoseconds per key of one row and of sixteen: they differ by fifteen rows of pairs;
+/// what is left is the keys.
+void set_dense(double one, double sixteen, const CostShape& shape, CostModel* model) {
+  const auto heads = static_cast<double>(shape.group_heads);
+  model->dense_pair = std::max(sixteen - one, 0.0) / (15.0 * heads);
+  model->dense_key = std::max(one - model->dense_pair * heads, 0.0);
+}
+
 }  // namespace
 
-Result<CostModel> measure_costs(const EngineOptions& options, const CostShape& shape) {
+Result<CostModel> measure_costs(const EngineOptions& options, const CostShape& shape,
+                                const CostModel* dense_costs) {
   const int64_t list_rows = options.rows_per_list;
   const int64_t rows = kLists * list_rows;
   ProbeCall probe(shape, std::max<int64_t>(rows, 16));
@@ -151,20 +160,18 @@ Result<CostModel> measure_costs(const EngineOptions& options, const CostShape& s
     times[i] = t.value();
     return {};
   };
-  if (Status s = time(0, dense, 1); !s.ok()) return s;
-  if (Status s = time(1, dense, 16); !s.ok()) return s;
+  if (dense_costs == nullptr) {
+    if (Status s = time(0, dense, 1); !s.ok()) return s;
+    if (Status s = time(1, dense, 16); !s.ok()) return s;
+  }
   if (Status s = time(2, few, list_rows); !s.ok()) return s;
   if (Status s = time(3, few, rows); !s.ok()) return s;
   if (Status s = time(4, many, rows); !s.ok()) return s;
 
   const auto keys = static_cast<double>(kKeys);
   const double lists = options.share_heads ? 1.0 : static_cast<double>(shape.group_heads);
-  CostModel model;
-  // One row and sixteen differ by fifteen rows of pairs; what is left is the keys.
-  model.dense_pair =
-      std::max(times[1] - times[0], 0.0) / (15.0 * keys * static_cast<double>(shape.group_heads));
-  model.dense_key =
-      std::max(times[0] / keys - model.dense_pair * static_cast<double>(shape.group_heads), 0.0);
+  CostModel model = dense_costs != nullptr ? *dense_costs : CostModel();
+  if (dense_costs == nullptr) set_dense(times[0] / keys, times[1] / keys, shape, &model);
   // Two shares differ by kept keys, two row counts by a set of lists; the rest is quantising.
   model.list_kept =
       std::max(times[4] - times[3], 0.0) / (0.2 * keys * lists * static_cast<double>(kLists));

@@ -19,7 +19,9 @@ struct CostShape {
 };
 
 /// Times dense and shadow calls of this shape with `options` (their gate and threads left out).
-/// Throws std::bad_alloc.
-Result<CostModel> measure_costs(const EngineOptions& options, const CostShape& shape);
+/// `dense`: costs of other lists of the same heads, whose dense costs are taken over; null: none
+/// are known. Throws std::bad_alloc.
+Result<CostModel> measure_costs(const EngineOptions& options, const CostShape& shape,
+                                const CostModel* dense = nullptr);
 
 }  // namespace shadowattn

@@ -41,13 +41,16 @@ void cut_groups(const Visibility& visibility, int64_t rows, QueryTile& tile) {
 const CostModel* ListChooser::costs(const AttentionCall& call, const ListShape& lists) {
   const CostShape heads{call.key.dim, call.value.dim, call.query.heads / call.key.heads,
                         call.key.type, call.value.type};
+  const CostModel* dense = nullptr;
   for (const KnownCosts& known : costs_) {
-    if (known.heads == heads && known.lists == lists) return &known.model;
+    if (known.heads != heads) continue;
+    if (known.lists == lists) return &known.model;
+    dense = &known.model;
   }
   EngineOptions options = options_;
   options.rows_per_list = lists.rows_per_list;
   options.share_heads = lists.share_heads;
-  const Result<CostModel> model = measure_costs(options, heads);
+  const Result<CostModel> model = measure_costs(options, heads, dense);
   if (!model.ok()) return nullptr;  // the caller asked for shadow attention
   costs_.push_back({heads, lists, model.value()});
   return &costs_.back().model;
@@ -128,9 +131,11 @@ ListShape ListChooser::choose(const CallContext& context, int64_t kv_head, int64
     }
     offer.kept = visible == 0 ? 1.0 : static_cast<double>(kept) / static_cast<double>(visible);
     offers.push_back(offer);
-    lowest = predict_cost(offer.costs, lists, {.keep = offer.kept}, context.visibility, group_heads,
-                          dense_rows)
-                 .shadow;
+    const double cost = predict_cost(offer.costs, lists, {.keep = offer.kept}, context.visibility,
+                                     group_heads, dense_rows)
+                            .shadow;
+    if (lowest > 0.0 && cost >= lowest) break;  // and so it would go on
+    lowest = cost;
   }
   if (!offers.empty()) best = choose_lists(offers, context.visibility, group_heads, dense_rows);
   KvHeadMemory& known =

@@ -53,7 +53,7 @@ void AttentionOptions::add_mode_to(CLI::App& app) {
 
 void AttentionOptions::add_to(CLI::App& app) {
   add(app, "--attn-error", "attn_error",
-      "share of softmax mass a query may lose; 0: attend to what --keep says [0.05]");
+      "share of softmax mass a query may lose; 0: attend to what --keep says [0.01]");
   add(app, "--keep", "keep", "share of the visible tokens to attend to at most, in (0, 1] [1]");
   add_shared_to(app);
   add(app, "--pipeline", "pipeline",

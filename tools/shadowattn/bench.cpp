@@ -122,7 +122,11 @@ BenchSetup make_setup(const BenchOptions& options) {
   setup.dense = has(options.columns, "dense");
   if (has(options.columns, "shadow")) {
     setup.keeps = options.keeps;
-    if (setup.keeps.empty()) setup.keeps = {setup.config.engine.keep};
+    if (setup.keeps.empty()) {
+      setup.keeps = {setup.config.engine.keep};
+    } else if (!options.attention.given("attn_error")) {
+      setup.config.engine.attn_error = 0.0;  // exactly these shares
+    }
   }
   set_cores(options, setup);
   if (!setup.keeps.empty()) setup.devices = device_columns(options, setup.config);
@@ -244,7 +248,8 @@ void add_columns(CLI::App& app, BenchOptions& options) {
       ->allow_extra_args(false)
       ->check(CLI::IsMember(std::vector<std::string>{"dense", "shadow"}).description(""))
       ->type_name("");
-  app.add_option("--keep", options.keeps, "shares of the tokens to attend to, a column each [0.2]")
+  app.add_option("--keep", options.keeps,
+                 "shares of the tokens to attend to, a column each [as few as --attn-error lets]")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->check([](const std::string& value) { return config_problem("keep", value); })

@@ -145,8 +145,8 @@ std::string DeviceUse::label() const {
 std::string BenchRow::label() const {
   if (attention == Attention::kLlama) return flash_attention ? "llama (fa 1)" : "llama (fa 0)";
   if (attention == Attention::kDense) return "dense";
-  std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "shadow %g", keep.value_or(1));
+  std::array<char, 32> text{"shadow"};
+  if (keep.value_or(1) < 1) std::snprintf(text.data(), text.size(), "shadow %g", *keep);
   return device ? text.data() + (", " + device->label()) : text.data();
 }
 

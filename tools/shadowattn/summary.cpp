@@ -36,7 +36,13 @@ json member(const json& object, const char* key, const json& fallback) {
 std::string attention_settings(const RunFigures& figures, const json& report) {
   if (figures.mode == "off") return "llama.cpp's own";
   if (figures.mode == "dense") return "dense: exact, by shadowattn's kernels";
-  return "shadow, keep " + format_fixed(report["config"].value("keep", 0.0), 2);
+  const json& config = report["config"];
+  const double error = config.value("attn_error", 0.0);
+  const double keep = config.value("keep", 0.0);
+  std::string text = "shadow";
+  if (error > 0) text += ", may lose " + format_fixed(100 * error, 1) + " % of attention mass";
+  if (error == 0 || keep < 1) text += ", keep " + format_fixed(keep, 2);
+  return text;
 }
 
 void add_prompt_rows(const RunFigures& figures, Table& table) {

@@ -44,7 +44,7 @@ struct TraceOptions {
   int ubatch = 512;
   bool verbose = false;
   bool json = false;
-  AttentionOptions attention{"device=npu-sim,gate=off,"};
+  AttentionOptions attention{"device=npu-sim,gate=off,attn_error=0,keep=0.2,"};
 };
 
 /// One prefill and its timeline.

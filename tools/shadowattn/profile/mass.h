@@ -13,7 +13,7 @@
 namespace shadowattn::tool {
 
 struct MassOptions {
-  double attn_error = 0.05;  ///< that lists are chosen for
+  double attn_error = 0.01;  ///< that lists are chosen for
   int64_t curve_rows = 64;   ///< query rows, the last ones, that kept shares are measured on
   int timed_runs = 3;        ///< of every shape of lists, on all rows; the fastest counts
 };

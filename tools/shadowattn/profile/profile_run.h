@@ -13,7 +13,7 @@ namespace shadowattn::tool {
 
 struct ProfileSettings {
   std::string part;  ///< file for partial results
-  double attn_error = 0.05;
+  double attn_error = 0.01;
   bool importance = false;  ///< also measure the loss without each head and each layer
   double budget = 0;        ///< average share of tokens; 0: no shares, every head may keep all
   int loss_tokens = 512;
