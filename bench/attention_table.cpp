@@ -230,6 +230,8 @@ std::vector<Variant> table_variants(const TableOptions& options) {
   engine.mode = Mode::kDense;
   variants.push_back({.name = "dense", .engine = engine});
   engine.mode = Mode::kShadow;
+  engine.attn_error = 0.0;  // as many tokens as asked for
+  engine.sample_every = 0;
   for (const double keep : options.keeps) {
     engine.keep = keep;
     for (const int rows : options.rows) {

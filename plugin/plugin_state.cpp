@@ -68,7 +68,9 @@ class FilesAtExit {
   FilesAtExit& operator=(const FilesAtExit&) = delete;
   ~FilesAtExit() {
     try {
-      if (state_ != nullptr) state_->write_files();
+      if (state_ == nullptr) return;
+      state_->write_files();
+      state_->print_quality();
     } catch (...) {  // out of memory: no report
     }
   }
@@ -200,12 +202,15 @@ void PluginState::write_files() {
   const std::lock_guard lock(write_mutex_);
   const std::shared_ptr<const Settings> current = settings();
   write_trace(*current);
-  const std::string line = report_.quality_line(current->config);
-  if (!line.empty()) print_message(line);
   const std::string& path = current->config.report_path;
   if (path.empty()) return;
   const Status status = write_report_file(path, report_json());
   if (!status.ok()) print_message(status.message());
+}
+
+void PluginState::print_quality() {
+  const std::string line = report_.quality_line(settings()->config);
+  if (!line.empty()) print_message(line);
 }
 
 void PluginState::warn_once(const std::string& message) {

@@ -60,6 +60,8 @@ class PluginState {
   std::string take_trace_json();
   /// Writes report and timeline where files were asked for; prints what goes wrong.
   void write_files();
+  /// Prints in a line what sparsity cost, where rows were sampled.
+  void print_quality();
 
   /// The number of a new backend, from 1.
   int32_t next_backend() { return ++backends_; }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <new>
 
 #include "attend/row_state.h"
 #include "kernels/family.h"
@@ -193,9 +194,13 @@ void TileWorker::sample(const CallContext& context, const ListRows& list, const 
     const uint64_t mixed =
         (pair + static_cast<uint64_t>(call.layer + 1) * 0x632BE59BD9B4E019U) * 0x9E3779B97F4A7C15U;
     if ((mixed >> 20) % every != 0) continue;
-    samples.push_back(
-        sampler_.measure(call, context.visibility, head, row, tokens, context.kernels.attend));
-    samples.back().estimated_lost = estimated_lost;
+    try {
+      samples.push_back(
+          sampler_.measure(call, context.visibility, head, row, tokens, context.kernels.attend));
+      samples.back().estimated_lost = estimated_lost;
+    } catch (const std::bad_alloc&) {
+      return;  // a call does not fail for want of a measurement
+    }
   }
 }
 

@@ -53,7 +53,7 @@ rm "$work.long"
 refused 1 'the document has [0-9,]+ tokens.* only [0-9]+ fit into a context of 64' -c 64
 
 for keep in 0 -0.1 1.0001 nan many; do refused 2 'keep.*above 0 and at most 1' "--keep=$keep"; done
-refused 2 'shadow, dense or off' --mode fast
+refused 2 'shadow, dense, off' --mode fast
 refused 2 'threads' -t 0
 refused 2 'threads' -t many
 refused 2 'tokens' -n 0

@@ -21,26 +21,28 @@ expect_out '^build: shadowattn [0-9.]+, llama.cpp '
 
 run_case 0 "$shadowattn" bench -p 32,64 -n 0 -d 0 -r 1 -fa 1 --attn shadow -o csv
 "$check_bench" csv out 5 || fail "the CSV"
+run_case 0 "$shadowattn" bench -p 64 -n 0 -d 0 -r 1 -fa 1 --attn shadow --attn-error 0.1
+expect_out '^\| .*\| shadow +\| +pp64 \|'
 
 # A quantised cache in all columns, without flash attention in none.
-run_case 0 "$shadowattn" bench -p 64 -n 4 -d 256 -r 1 -ctk q8_0 -ctv q8_0 -o json
+run_case 0 "$shadowattn" bench -p 64 -n 4 -d 256 -r 1 --keep 0.2 -ctk q8_0 -ctv q8_0 -o json
 "$check_bench" json out 2 llama dense shadow0.2 || fail "the JSON of a quantised cache"
 [[ $(grep -c '"type_k": "q8_0"' out) == $(grep -c '"n_depth"' out) ]] || fail "a row without q8_0"
 ! grep -q '"flash_attn": 0' out || fail "a quantised cache without flash attention"
 
 # The plug-in may be in llama.cpp already; it must not attend in llama.cpp's own column.
 plugin=$(dirname "$shadowattn")/../lib/libggml-shadowattn.so
-run_case 0 env GGML_BACKEND_PATH="$plugin" "$shadowattn" bench -p 64 -n 2 -d 0 -r 1 -o json
+run_case 0 env GGML_BACKEND_PATH="$plugin" "$shadowattn" bench -p 64 -n 2 -d 0 -r 1 --keep 0.2 -o json
 "$check_bench" json out 2 llama dense shadow0.2 || fail "the JSON with the plug-in loaded"
 
 # A device: its own columns beside the CPU's, on a core that the rest does not use.
 usable=$(nproc)
-run_case 0 "$shadowattn" bench --device npu-sim --pipeline fifo,planned --fuse 1,0 --gate off \
+run_case 0 "$shadowattn" bench --device npu-sim --pipeline fifo,planned --fuse 1,0 --gate off --keep 0.2 \
   -p 64 -n 0 -d 2048 -r 2 -fa 1 -o json
 "$check_bench" json out 1 llama dense shadow0.2 shadow0.2:fifo:1 shadow0.2:fifo:0 \
   shadow0.2:planned:1 shadow0.2:planned:0 || fail "the JSON of a device"
 if ((usable > 1)); then
-  run_case 0 "$shadowattn" bench --device npu-sim --pipeline off --gate off --cpus 1 \
+  run_case 0 "$shadowattn" bench --device npu-sim --pipeline off --gate off --keep 0.2 --cpus 1 \
     -p 64 -n 0 -d 2048 -r 1 -fa 1
   expect_out '^\| attn .*\| attention ms .*\| device idle \| CPU waits \|$'
   expect_out '^\| shadow 0.2, npu-sim off, fuse all +\| +pp64 @ d2048 \|.* % \| .* % \|$'
@@ -91,7 +93,7 @@ refused 1 "core $first cannot play" --device npu-sim --cpus 1 --config device_cp
 refused 1 'computed no attention.*head' -m odd.gguf -p 64 -d 0
 
 # Ctrl-C after the first test: its rows, whole; no picture.
-"$shadowattn" bench -p 64 -n 0 -d 0,16000 -r 2 -t 1 -o json --depth-curve late.svg >out 2>err &
+"$shadowattn" bench --keep 0.2 -p 64 -n 0 -d 0,16000 -r 2 -t 1 -o json --depth-curve late.svg >out 2>err &
 pid=$!
 for ((i = 0; i < 1000; ++i)); do
   if grep -q '"attn": "shadow"' out; then break; fi

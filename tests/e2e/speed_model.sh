@@ -10,7 +10,7 @@ small() { run_case 0 "$make_speed_model" --layers 2 --vocab 512 "$@"; }
 for shape in qwen2-0.5b qwen2-1.5b smollm2-135m llama-3.2-1b; do
   small --shape "$shape" -o model.gguf
   expect_out "^q4_0 +14 "
-  run_case 0 "$shadowattn" run -m model.gguf -f document.txt -p Who -n 2 --floor 64 --gate off
+  run_case 0 "$shadowattn" run -m model.gguf -f document.txt -p Who -n 2 --floor 64 --gate off --attn-error 0 --keep 0.2
   expect_err '^kept +2[0-9.]+ %'  # all, were any activation not finite
 done
 for type in q8_0 f16; do

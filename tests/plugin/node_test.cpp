@@ -377,7 +377,8 @@ TEST(NodeTest, GarbageInHiddenCellsDoesNotLeak) {
 }
 
 TEST(NodeTest, ShadowKeepsAShareAndStaysClose) {
-  configure("keep=0.25,floor=16,recent=8,rows=1,share_heads=no,gate=off,min_rows=1,threads=2");
+  configure(
+      "attn_error=0,keep=0.25,floor=16,recent=8,rows=1,share_heads=no,gate=off,min_rows=1,threads=2");
   Shape shape;
   shape.keys = 1000;
   shape.query_scale = 4.0F;

@@ -384,6 +384,7 @@ TEST(PartialProfile, OthersAreNotTakenOver) {
 
 TEST(ProfileReport, AsChosenAndEveryFixedShape) {
   Profile profile;
+  profile.attn_error = 0.05;
   profile.layers.resize(2);
   profile.layers[1].heads.resize(4);
   for (const double sparse_ns : {0.5, 2.0}) {

@@ -88,14 +88,14 @@ TEST_F(OutOfMemoryTest, EveryAllocationOfCreateMayFail) {
 
 /// Lets one allocation after the other fail.
 void expect_out_of_memory_everywhere(test::Problem& p, const EngineOptions& options) {
-  Engine reference = test::make_engine(options);
+  Engine reference = test::make_mass_engine(options);
   test::attend(reference, p);
   const std::vector<uint32_t> expected = test::bits(p);
   bool done = false;
   int64_t failures = 0;
   for (int64_t n = 0; !done; ++n) {
     ASSERT_LT(n, 1000);
-    Engine engine = test::make_engine(options);
+    Engine engine = test::make_mass_engine(options);
     allocations_left = n;
     const Status status = engine.attend(p.call);
     done = allocations_left >= 0;
@@ -120,11 +120,24 @@ TEST_F(OutOfMemoryTest, EveryAllocationOfACallMayFail) {
   for (const Precision precision : {Precision::kFast, Precision::kF32}) {
     for (const Mode mode : {Mode::kDense, Mode::kShadow}) {
       for (test::Problem* p : {&masked, &plain, &in_parts}) {
-        expect_out_of_memory_everywhere(
-            *p, {.mode = mode, .keep = 0.2, .keep_floor = 0, .precision = precision, .threads = 2});
+        expect_out_of_memory_everywhere(*p, test::fixed_keep({.mode = mode,
+                                                              .keep = 0.2,
+                                                              .keep_floor = 0,
+                                                              .precision = precision,
+                                                              .threads = 2}));
       }
     }
   }
+}
+
+// Samples are left out when there is no memory for them; the output is there.
+TEST_F(OutOfMemoryTest, EveryAllocationOfACallThatEndsByMassMayFail) {
+  test::Problem p({4, 2, 20, 200, 64, 64, ElementType::kF16});
+  p.set_causal(180);
+  p.call.scale *= 4.0F;
+  EngineOptions options = {.attn_error = 0.05, .keep_floor = 0, .threads = 2};
+  options.sample_every = 4;
+  expect_out_of_memory_everywhere(p, options);
 }
 
 TEST_F(OutOfMemoryTest, EveryAllocationOfACallWithADeviceMayFail) {
@@ -236,7 +249,7 @@ TEST_F(OutOfMemoryTest, SizesBeyondAnyMemory) {
   call.key = {row.data(), ElementType::kF32, kHeads, kRows, 256, 0, 0};
   call.value = call.key;
   call.output = {out.data(), kHeads, 1, 256, 0, 0};
-  Engine engine = test::make_engine({});
+  Engine engine = test::make_engine({.keep = 0.2});
   Status status = engine.attend(call);
   EXPECT_EQ(status.code(), StatusCode::kOutOfMemory) << status.message();
 

@@ -296,6 +296,7 @@ Action add_bench(CLI::App& app) {
              "-ctk: type of the keys in the cache: f16, q8_0 [f16]");
   add_choice(app, "--cache-type-v", options->type_v, {"f16", "q8_0"},
              "-ctv: type of the values in the cache: f16, q8_0 [f16]");
+  options->attention.add_attn_error_to(app);
   options->attention.add_shared_to(app);
   options->attention.add_config_to(
       app, {"mode", "keep", "min_rows", "threads", "report", "trace", "pipeline", "fuse_heads"});

@@ -65,6 +65,15 @@ void add_prompt_rows(const RunFigures& figures, Table& table) {
   }
 }
 
+// Of attention mass, by the rows that were compared with exact attention; "" when none were.
+std::string lost_mass(const json& report) {
+  const json quality = member(member(report, "totals", json()), "quality", json());
+  if (!quality.is_object()) return "";
+  return format_percent(quality.value("lost_mean", 0.0)) + " of attention mass, worst " +
+         format_percent(quality.value("lost_worst", 0.0)) + ", in " +
+         format_count(quality.value("sampled_rows", int64_t{0})) + " sampled sparse rows";
+}
+
 void add_attention_rows(const RunFigures& figures, const json& report, Table& table) {
   table.add_row({"attention", attention_settings(figures, report)});
   if (figures.mode == "off") return;
@@ -74,6 +83,7 @@ void add_attention_rows(const RunFigures& figures, const json& report, Table& ta
   } else {
     table.add_row({"kept", format_percent(totals.kept_share()) + " of what the rows may see, in " +
                                format_count(totals.calls) + " calls"});
+    if (std::string lost = lost_mass(report); !lost.empty()) table.add_row({"lost", lost});
     table.add_row({"time, all threads", "pilot " + format_seconds(totals.pilot_seconds) +
                                             ", select " + format_seconds(totals.select_seconds) +
                                             ", attend " + format_seconds(totals.attend_seconds)});

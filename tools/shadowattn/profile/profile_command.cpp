@@ -125,7 +125,7 @@ int profile(const ProfileOptions& options) {
 
 void add_method_options(CLI::App& app, ProfileOptions& options) {
   app.add_option("--attn-error", options.attn_error,
-                 "share of softmax mass that a query may lose; lists are chosen for it [0.05]")
+                 "share of softmax mass that a query may lose; lists are chosen for it [0.01]")
       ->check([](const std::string& value) {
         std::string problem = config_problem("attn_error", value);
         if (problem.empty() && std::stod(value) <= 0) problem = "a number above 0 is expected";
