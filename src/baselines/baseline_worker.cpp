@@ -7,7 +7,6 @@ namespace shadowattn {
 namespace {
 
 /// Of this share of its keys a shadow list takes all; to compare like with like.
-constexpr double kNearlyAll = 0.9;
 
 class Stopwatch {
  public:
@@ -20,13 +19,6 @@ class Stopwatch {
  private:
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
-
-/// SplitMix64's finisher: every bit of the result depends on every bit of x.
-uint64_t mixed(uint64_t x) {
-  x = (x ^ (x >> 30U)) * 0xBF58476D1CE4E5B9U;
-  x = (x ^ (x >> 27U)) * 0x94D049BB133111EBU;
-  return x ^ (x >> 31U);
-}
 
 /// As visible_range, but begin == end when the rows see nothing.
 KeyRange keys_of(const Visibility& visibility, const ListRows& rows) {
@@ -43,15 +35,6 @@ bool same_mask(const Visibility& visibility, const ListRows& rows) {
 }
 
 }  // namespace
-
-bool is_sampled(const AttentionCall& call, int64_t head, int64_t row, int32_t sample_every) {
-  if (sample_every == 0) return false;
-  // The number of keys and the layer, so that not every call samples the same rows.
-  uint64_t x = mixed(static_cast<uint64_t>(call.key.rows) + 0x9E3779B97F4A7C15U);
-  x = mixed(x + static_cast<uint64_t>(call.layer + 1));
-  x = mixed(x + static_cast<uint64_t>(head * call.query.rows + row));
-  return x % static_cast<uint64_t>(sample_every) == 0;
-}
 
 void BaselineWorker::reserve(const BaselineCall& call) {
   const int64_t rows = call.rows * (call.call.query.heads / call.call.key.heads);

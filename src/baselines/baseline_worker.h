@@ -7,10 +7,10 @@
 
 #include "attend/attend_lists.h"
 #include "attend/attend_lists16.h"
+#include "attend/row_sampler.h"
 #include "baselines/block_shares.h"
 #include "baselines/key_choice.h"
 #include "baselines/softmax_shares.h"
-#include "engine/row_sampler.h"
 #include "kernels/pilot_dot/pilot_dot.h"
 #include "plan/list_plan.h"
 #include "shadowattn/engine.h"
@@ -32,10 +32,6 @@ struct BaselineCall {
   const BlockMeans& means;  ///< of the KV head at hand; Mode::kBlock
   int64_t rows = 0;         ///< most query rows of a tile
 };
-
-/// Whether a (query head, row) pair of a call is compared with exact attention: about one in so
-/// many, the same for any number of threads.
-bool is_sampled(const AttentionCall& call, int64_t head, int64_t row, int32_t sample_every);
 
 class BaselineWorker {
  public:

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <optional>
 
+#include "pilot/estimate_error.h"
+
 namespace shadowattn {
 namespace {
 
@@ -24,6 +26,20 @@ ScaleGrid grid_of(const std::vector<float>& scales, ScaleRule rule) {
   ScaleGrid grid = scales.empty() ? geometric_grid() : ScaleGrid{scales};
   grid.exact = rule == ScaleRule::kExact;
   return grid;
+}
+
+double largest_query_norm2(const AttentionCall& call, int64_t kv_head) {
+  const int64_t group_heads = call.query.heads / call.key.heads;
+  double largest = 0.0;
+  for (int64_t h = kv_head * group_heads; h < (kv_head + 1) * group_heads; ++h) {
+    for (int64_t i = 0; i < call.query.rows; ++i) {
+      const auto* q = static_cast<const float*>(call.query.row(h, i));
+      float norm2 = 0.0F;
+      for (int64_t d = 0; d < call.query.dim; ++d) norm2 += q[d] * q[d];
+      largest = std::max<double>(largest, norm2);
+    }
+  }
+  return largest;
 }
 
 }  // namespace
@@ -161,6 +177,11 @@ HeadBucket DeviceOperands::prepare_keys(const AttentionCall& call, const DeviceO
   std::memset(keys + count * dim, 0, static_cast<size_t>((padded_keys - count) * dim));
   bucket.requantisation =
       choose_multiplier(call, options, bucket, kv_head, count, quantize, pilot, keys);
+  bucket.query_norm2 = largest_query_norm2(call, kv_head);
+  for (int64_t j = 0; j < count; ++j) {
+    bucket.key_norm2 =
+        std::max(bucket.key_norm2, largest_norm2_of(keys + j * dim, &bucket.key_scale, 1, dim));
+  }
   bucket.use = HeadUse::kDevice;
   return bucket;
 }

@@ -28,6 +28,8 @@ struct HeadBucket {
   float key_scale = 0.0F;
   Requantisation requantisation;
   int64_t clipped_keys = 0;  ///< elements
+  double query_norm2 = 0.0;  ///< largest ‖q‖² of the group's query rows
+  double key_norm2 = 0.0;    ///< largest ‖k‖² of the quantised keys
 };
 
 /// The scales to choose from, from a device's options.

@@ -1,10 +1,12 @@
 #include "engine/launch_queue.h"
 
 #include <algorithm>
+#include <cmath>
 #include <new>
 #include <utility>
 
 #include "engine/score_check.h"
+#include "pilot/estimate_error.h"
 
 namespace shadowattn {
 namespace {
@@ -40,6 +42,23 @@ int64_t now_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
              Device::Clock::now().time_since_epoch())
       .count();
+}
+
+/// Of a logit: rounded operands, and scores rounded twice (device.h), each by half a unit at most.
+double error_variance(const AttentionCall& call, const HeadBucket& bucket,
+                      const DeviceScores& scores) {
+  constexpr double kLargestOperand = 127.0;
+  // With a scale per row, that of the longest row is no larger than this.
+  const double query_step = bucket.query_scale != 0.0F
+                                ? bucket.query_scale
+                                : std::sqrt(bucket.query_norm2) / kLargestOperand;
+  const double unit = query_step * scores.log2_per_unit / kLog2E;
+  return logit_error_variance({.scale = call.scale,
+                               .query_norm2 = bucket.query_norm2,
+                               .query_step = query_step,
+                               .key_norm2 = bucket.key_norm2,
+                               .key_step = bucket.key_scale}) +
+         unit * unit / 6.0;
 }
 
 }  // namespace
@@ -222,6 +241,7 @@ LaunchQueue::Job LaunchQueue::make_job(const Turn& turn) const {
   scores.query_scale = slot.query_scale.data() + h * static_cast<size_t>(group.row_bucket);
   scores.log2_per_unit = static_cast<double>(bucket.key_scale) * call.scale * kLog2E /
                          group.requantisation.multiplier();
+  scores.error_variance = error_variance(call, bucket, scores);
   return job;
 }
 

@@ -183,17 +183,11 @@ bool keeps_everything(const CallContext& context, const QueryTile& tile, int64_t
 
 void TileWorker::sample(const CallContext& context, const ListRows& list, const TokenList& tokens,
                         double estimated_lost) {
-  const auto every = static_cast<uint64_t>(context.options.sample_every);
-  if (every == 0) return;
   const AttentionCall& call = context.call;
   for (int64_t i = 0; i < list.count(); ++i) {
     const int64_t head = list.head(i);
     const int64_t row = list.row(i);
-    // A choice that does not depend on threads, and is another one for every call.
-    const auto pair = static_cast<uint64_t>((call.key.rows + row) * call.query.heads + head);
-    const uint64_t mixed =
-        (pair + static_cast<uint64_t>(call.layer + 1) * 0x632BE59BD9B4E019U) * 0x9E3779B97F4A7C15U;
-    if ((mixed >> 20) % every != 0) continue;
+    if (!is_sampled(call, head, row, context.options.sample_every)) continue;
     try {
       samples.push_back(
           sampler_.measure(call, context.visibility, head, row, tokens, context.kernels.attend));

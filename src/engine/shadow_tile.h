@@ -7,7 +7,7 @@
 
 #include "attend/attend_lists.h"
 #include "attend/attend_lists16.h"
-#include "engine/row_sampler.h"
+#include "attend/row_sampler.h"
 #include "pilot/device_scores.h"
 #include "pilot/pilot.h"
 #include "plan/head_lists.h"

@@ -95,7 +95,6 @@ int16_t* TokenSelector::merge(const Visibility& visibility, const ListRows& list
 
 int64_t TokenSelector::count_by_mass(const ListBudget& budget, const int16_t* importance, int64_t n,
                                      int64_t forced, double forced_mass, int64_t most) {
-  constexpr double kNearlyAll = 0.9;  // fewer are not worth gathering
   histogram_.count(importance, n);
   const int64_t all = histogram_.counted() + forced;
   const double mass = histogram_.mass() + forced_mass;

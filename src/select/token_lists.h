@@ -30,6 +30,10 @@ struct TokenList {
   }
 };
 
+/// Lists that would keep more than this share of what their rows see keep all of it: it is not
+/// worth gathering.
+inline constexpr double kNearlyAll = 0.9;
+
 /// Builds one list at a time. One object per thread, reused.
 class TokenSelector {
  public:

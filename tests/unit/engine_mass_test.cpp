@@ -261,6 +261,34 @@ TEST_P(EngineMassTest, AHeadThatMissesGetsMore) {
   EXPECT_LE(lost, 0.02);
 }
 
+// A device's scores are coarser, and the budget shrinks by what that may cost.
+TEST(EngineMassDeviceTest, ListsFromADeviceLoseNoMoreOnAverage) {
+  for (const int32_t rows : {1, 8}) {
+    // Below 256 keys nothing is sampled: the rows of a list weigh alike.
+    Problem p({4, 2, 64, 250, 64, 32, ElementType::kF16});
+    p.set_causal(186);
+    sharpen(p, 3.0F);
+    constexpr double kError = 0.05;
+    EngineOptions options = {.attn_error = kError,
+                             .keep_floor = 0,
+                             .sink = 1,
+                             .recent = 8,
+                             .rows_per_list = rows,
+                             .share_heads = rows > 1};
+    options.sample_every = 1;
+    options.device.name = "npu-sim";
+    Engine engine = make_mass_engine(options);
+    const CallReport report = attend(engine, p);
+    EXPECT_GT(report.device.rows, 0) << report.device.note;
+    EXPECT_LT(report.kept_pairs, report.visible_pairs);
+    ASSERT_EQ(std::ssize(report.samples), 4 * 64);
+    double lost = 0.0;
+    for (const RowSample& sample : report.samples) lost += sample.lost / (4 * 64);
+    EXPECT_LE(lost, kError) << rows;
+    EXPECT_GT(lost, 0.0);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Variants, EngineMassTest, testing::ValuesIn(test::variants_here()),
                          [](const auto& variant) { return std::string(variant.param.name); });
 

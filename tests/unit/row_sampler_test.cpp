@@ -1,5 +1,5 @@
 // What a row loses by its list, against plain sums over all keys.
-#include "engine/row_sampler.h"
+#include "attend/row_sampler.h"
 
 #include <gtest/gtest.h>
 

@@ -21,6 +21,10 @@
 
 namespace shadowattn {
 
+/// Whether a (query head, row) pair of a call is compared with exact attention: about one in so
+/// many, the same for any number of threads.
+bool is_sampled(const AttentionCall& call, int64_t head, int64_t row, int32_t sample_every);
+
 /// One object per thread, reused.
 class RowSampler {
  public:

@@ -1,4 +1,4 @@
-#include "engine/row_sampler.h"
+#include "attend/row_sampler.h"
 
 #include <algorithm>
 #include <bit>
@@ -32,7 +32,23 @@ int64_t bucket_of(double share) {
   return std::clamp<int64_t>(leading - kSmallest, 0, kBuckets - 1);
 }
 
+/// SplitMix64's finisher: every bit of the result depends on every bit of x.
+uint64_t mixed(uint64_t x) {
+  x = (x ^ (x >> 30U)) * 0xBF58476D1CE4E5B9U;
+  x = (x ^ (x >> 27U)) * 0x94D049BB133111EBU;
+  return x ^ (x >> 31U);
+}
+
 }  // namespace
+
+bool is_sampled(const AttentionCall& call, int64_t head, int64_t row, int32_t sample_every) {
+  if (sample_every == 0) return false;
+  // The number of keys and the layer, so that not every call samples the same rows.
+  uint64_t x = mixed(static_cast<uint64_t>(call.key.rows) + 0x9E3779B97F4A7C15U);
+  x = mixed(x + static_cast<uint64_t>(call.layer + 1));
+  x = mixed(x + static_cast<uint64_t>(head * call.query.rows + row));
+  return x % static_cast<uint64_t>(sample_every) == 0;
+}
 
 void RowSampler::gather_logits(const AttentionCall& call, const Visibility& visibility,
                                int64_t head, int64_t row, const AttendKernel& kernel) {
