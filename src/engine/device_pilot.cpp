@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "plan/pipeline_order.h"
+#include "plan/profile_lookup.h"
 
 namespace shadowattn {
 namespace {
@@ -144,12 +145,23 @@ bool DevicePilot::lay_out(const AttentionCall& call, DeviceShape* shape) const {
   return true;
 }
 
+ScaleChoices DevicePilot::choices_for(const CallContext& context) const {
+  if (context.options.profile == nullptr) return choices_;
+  const LayerProfile* layer = find_layer(*context.options.profile, context.call);
+  if (layer == nullptr) return choices_;
+  DeviceOptions options = options_;  // what the user asked for comes first
+  if (options.query_scales.empty()) options.query_scales = layer->query_scales;
+  if (options.key_scales.empty()) options.key_scales = layer->key_scales;
+  return ScaleChoices::from(options);
+}
+
 std::vector<HeadBucket> DevicePilot::prepare(const CallContext& context, const DeviceShape& shape,
                                              int64_t first_head, int64_t heads, Executor& executor,
                                              DeviceReport* report) {
   const Timer timer;
   const AttentionCall& call = context.call;
   std::vector<HeadBucket> buckets(static_cast<size_t>(call.key.heads));
+  const ScaleChoices choices = choices_for(context);
   operands_.resize(static_cast<size_t>(executor.threads()));
   for (DeviceOperands& operands : operands_) operands.reserve(call, context.kernels.pilot_dot);
   executor.run(heads, [&](int64_t index, int thread) {
@@ -163,7 +175,7 @@ std::vector<HeadBucket> DevicePilot::prepare(const CallContext& context, const D
                                          .kv_head = static_cast<int32_t>(kv_head),
                                          .rows = call.query.rows});
     buckets[static_cast<size_t>(kv_head)] = operands_[static_cast<size_t>(thread)].prepare_keys(
-        call, options_, choices_, kv_head, shape.keys, shape.layout.padded_keys,
+        call, options_, choices, kv_head, shape.keys, shape.layout.padded_keys,
         context.kernels.quantize, context.kernels.pilot_dot,
         reinterpret_cast<int8_t*>(device_->memory() + index * shape.layout.head_bytes));
   });

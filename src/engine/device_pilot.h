@@ -34,6 +34,9 @@ class DevicePilot {
   std::optional<DeviceShape> shape_call(const CallContext& context, DeviceReport* report) const;
   /// Sizes launches and buffers for groups of shape->most_rows; false: the device is too small.
   bool lay_out(const AttentionCall& call, DeviceShape* shape) const;
+  /// The scales that the call's layer may have: those of its profile, where it has one and the
+  /// options name none.
+  ScaleChoices choices_for(const CallContext& context) const;
   std::vector<HeadBucket> prepare(const CallContext& context, const DeviceShape& shape,
                                   int64_t first_head, int64_t heads, Executor& executor,
                                   DeviceReport* report);

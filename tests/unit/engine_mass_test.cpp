@@ -289,6 +289,79 @@ TEST(EngineMassDeviceTest, ListsFromADeviceLoseNoMoreOnAverage) {
   }
 }
 
+// --- Profiles
+// -----------------------------------------
+
+/// Of layer 3 of a model with the problem's heads.
+Profile profile_of(const Problem& p, const LayerProfile& layer) {
+  Profile profile;
+  profile.layers.resize(4);
+  profile.layers[3] = layer;
+  profile.layers[3].head_dim = static_cast<int32_t>(p.shape.dim);
+  profile.layers[3].heads.resize(static_cast<size_t>(p.shape.heads));
+  profile.layers[3].kv_heads.resize(static_cast<size_t>(p.shape.kv_heads));
+  return profile;
+}
+
+class EngineProfileTest : public testing::Test {
+ protected:
+  EngineProfileTest() {
+    problem_.set_causal(436);
+    sharpen(problem_, 2.0F);
+  }
+
+  CallReport attend_with(Profile profile, int32_t layer, EngineOptions options = {}) {
+    options.profile = std::make_shared<const Profile>(std::move(profile));
+    options.keep_floor = 0;
+    Engine engine = make_mass_engine(options);
+    problem_.call.layer = layer;
+    return attend(engine, problem_);
+  }
+
+  Problem problem_{{4, 2, 64, 500, 64, 32, ElementType::kF16}};
+};
+
+TEST_F(EngineProfileTest, ListsAreThoseOfTheLayersHeads) {
+  Profile profile = profile_of(problem_, {});
+  profile.layers[3].kv_heads[0].lists = {true, 8, true};
+  profile.layers[3].kv_heads[1].lists = {false, 2, false};
+  const CallReport report = attend_with(profile, 3);
+  EXPECT_EQ(report.dense_rows, 64) << "the first KV head";
+  EXPECT_EQ(report.lists, 2 * 64 / 2) << "two heads, two rows a list";
+  const CallReport other = attend_with(profile, 2);
+  EXPECT_EQ(other.dense_rows, 0);
+  EXPECT_EQ(other.lists, 2 * 64 / 8) << "another layer: as the options say";
+  EXPECT_EQ(attend_with(profile, -1).lists, 2 * 64 / 8);
+  profile.layers[3].kv_heads[1].lists.dense = true;
+  EXPECT_EQ(attend_with(profile, 3).dense_reason, DenseReason::kFaster);
+}
+
+TEST_F(EngineProfileTest, SharesAreUpperBounds) {
+  Profile profile = profile_of(problem_, {});
+  for (HeadProfile& head : profile.layers[3].heads) head.keep = 0.05;
+  profile.layers[3].heads[3].keep = 0.1;
+  EngineOptions options;
+  options.attn_error = 1e-6;
+  options.sink = options.recent = 0;
+  const CallReport report = attend_with(profile, 3, options);
+  // Lists of 8 rows and two heads: 5 % and, by the larger of two, 10 % of what the last row sees.
+  const double share =
+      static_cast<double>(report.kept_pairs) / static_cast<double>(report.visible_pairs);
+  EXPECT_NEAR(share, 0.075, 0.01);
+}
+
+TEST_F(EngineProfileTest, ADeviceTakesTheLayersScales) {
+  LayerProfile layer;
+  layer.key_scales = {1e-6F};  // holds no key
+  EngineOptions options;
+  options.device.name = "npu-sim";
+  EXPECT_EQ(attend_with(profile_of(problem_, layer), 3, options).device.out_of_grid_heads, 2);
+  EXPECT_EQ(attend_with(profile_of(problem_, layer), 2, options).device.out_of_grid_heads, 0);
+  options.device.key_scales = {0.01F, 0.02F, 0.04F, 0.08F};
+  EXPECT_EQ(attend_with(profile_of(problem_, layer), 3, options).device.out_of_grid_heads, 0)
+      << "what the options say comes first";
+}
+
 INSTANTIATE_TEST_SUITE_P(Variants, EngineMassTest, testing::ValuesIn(test::variants_here()),
                          [](const auto& variant) { return std::string(variant.param.name); });
 

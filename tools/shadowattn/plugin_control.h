@@ -17,6 +17,11 @@ class PluginControl {
   /// Loads libggml-shadowattn.so, found relative to this program. Throws Failure when it is
   /// missing or does not load.
   explicit PluginControl(LlamaRuntime& runtime);
+  /// Resets the report: what the plug-in would say of it when the process ends, the command has
+  /// said.
+  ~PluginControl() { reset_(); }
+  PluginControl(const PluginControl&) = delete;
+  PluginControl& operator=(const PluginControl&) = delete;
 
   /// True when llama.cpp has loaded the plug-in by itself, because GGML_BACKEND_PATH names it.
   static bool loaded_by_host();

@@ -216,7 +216,6 @@ int run(const RunOptions& options) {
   figures.interrupted = !generate(options, *model, context, prompt, room.answer, answer, figures);
   if (figures.answer_tokens > 0) answer.finish();
   finish(options, figures, plugin ? plugin->report() : nlohmann::json(), answer);
-  if (plugin) plugin->reset_report();  // the summary has said what the plug-in would say at the end
   return figures.interrupted ? interrupted_status() : kExitOk;
 }
 
