@@ -15,6 +15,7 @@ namespace shadowattn {
 /// Of one KV head of a layer.
 struct KvHeadMemory {
   ListShape lists;          ///< chosen when it had last been looked at
+  double kept = 1.0;        ///< share of tokens that such lists kept then
   int64_t chosen_at = 0;    ///< visible keys then; 0: never
   double strictness = 1.0;  ///< attn_error is divided by it
 

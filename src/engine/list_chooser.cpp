@@ -88,8 +88,18 @@ std::vector<HeadLists> ListChooser::start(const AttentionCall& call, const Visib
   // Whatever the estimate will say: few rows do not pay for one.
   const CostModel* model = costs(call, wanted());
   if (model == nullptr) return heads;
+  const bool few_rows = visibility.query_rows() < options_.rows_per_list;
   for (size_t i = 0; i < heads.size(); ++i) {
     HeadLists& head = heads[i];
+    if (few_rows && head.budget.by_mass()) {  // too few to look at: what is known must do
+      const KvHeadMemory& known = memory[i];
+      head.lists = known.lists;
+      head.lists.dense =
+          known.chosen_at == 0 || known.lists.dense ||
+          !predict_cost(*model, wanted(), {.keep = known.kept}, visibility, group_heads, dense_rows)
+               .shadow_pays();
+      continue;
+    }
     ListBudget hoped = head.budget;
     if (hoped.by_mass()) hoped.keep = std::min(hoped.keep, kLeastKept);
     if (!predict_cost(*model, wanted(), hoped, visibility, group_heads, dense_rows).shadow_pays()) {
@@ -141,6 +151,9 @@ ListShape ListChooser::choose(const CallContext& context, int64_t kv_head, int64
   KvHeadMemory& known =
       memory_.heads(context.call.layer, context.call.key.heads)[static_cast<size_t>(kv_head)];
   known.lists = best;
+  for (const ShapeOffer& offer : offers) {
+    if (offer.lists == best) known.kept = offer.kept;
+  }
   known.chosen_at = context.visibility.max_visible();
   return best;
 }
@@ -151,7 +164,9 @@ void ListChooser::learn(const AttentionCall& call, const Visibility& visibility,
   const int64_t group_heads = call.query.heads / call.key.heads;
   std::vector<KvHeadMemory>& heads = memory_.heads(call.layer, call.key.heads);
   LayerMemory::judge(report.samples, group_heads, options_.attn_error, heads);
-  if (report.device.rows == 0 || !options_.gate || options_.attn_error == 0.0) return;
+  if (report.device.rows == 0 || call.query.rows < options_.rows_per_list || !options_.gate ||
+      options_.attn_error == 0.0)
+    return;
   const CostModel* model = costs(call, wanted());
   if (model == nullptr) return;
   const ShapeOffer offer{
@@ -161,6 +176,7 @@ void ListChooser::learn(const AttentionCall& call, const Visibility& visibility,
   for (KvHeadMemory& head : heads) {
     if (!LayerMemory::is_stale(head, visibility.max_visible())) continue;
     head.lists = choose_lists({&offer, 1}, visibility, group_heads, dense_rows);
+    head.kept = offer.kept;
     head.chosen_at = visibility.max_visible();
   }
 }

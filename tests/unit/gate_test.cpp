@@ -141,6 +141,59 @@ TEST(GateEngineTest, ManyRows) {
   }
 }
 
+// With an aim for the mass too: what is dense is exact, what is not keeps its promise on average.
+TEST(GateEngineTest, ListsThatEndByMass) {
+  const test::Variant variant = test::variants_here().front();
+  Problem p({.heads = 4,
+             .kv_heads = 2,
+             .rows = 64,
+             .keys = 3000,
+             .dim = 32,
+             .value_dim = 32,
+             .type = ElementType::kF16});
+  p.set_causal(2936);
+  p.call.scale *= 8.0F;  // few keys hold most of the mass
+  p.call.layer = 2;
+  EngineOptions options = variant.with({.attn_error = 0.05});
+  options.sample_every = 16;
+  Result<Engine> engine = Engine::create(options);
+  ASSERT_TRUE(engine.ok()) << engine.status().message();
+  for (int i = 0; i < 3; ++i) {
+    const CallReport report = test::attend(engine.value(), p);
+    if (report.dense_rows == 2 * 64 || report.dense_reason == DenseReason::kFaster) {
+      EXPECT_EQ(report.kept_pairs, report.visible_pairs);
+      EXPECT_EQ(report.lists, 0);
+      continue;
+    }
+    EXPECT_LT(report.kept_pairs, report.visible_pairs);
+    EXPECT_EQ(report.dense_reason, DenseReason::kNone);
+    EXPECT_LT(report.estimated_lost, 0.05 * static_cast<double>(report.estimated_rows));
+  }
+  // A decode step after the prompt: whatever is chosen for it, the prompt's choice stays.
+  Problem step({.heads = 4,
+                .kv_heads = 2,
+                .rows = 1,
+                .keys = 3000,
+                .dim = 32,
+                .value_dim = 32,
+                .type = ElementType::kF16});
+  step.call.layer = 2;
+  const int64_t lists = test::attend(engine.value(), p).lists;
+  test::attend(engine.value(), step);
+  EXPECT_EQ(test::attend(engine.value(), p).lists, lists);
+}
+
+// A layer that the engine has not met is not decoded sparsely: there is nothing to go by.
+TEST(GateEngineTest, DecodingAnUnknownLayerIsDense) {
+  Problem step({.heads = 4, .kv_heads = 2, .rows = 1, .keys = 6000, .dim = 32, .value_dim = 32});
+  step.call.layer = 7;
+  Result<Engine> engine = Engine::create({.attn_error = 0.2, .keep_floor = 16});
+  ASSERT_TRUE(engine.ok());
+  const CallReport report = test::attend(engine.value(), step);
+  EXPECT_EQ(report.dense_reason, DenseReason::kFaster);
+  EXPECT_EQ(report.kept_pairs, report.visible_pairs);
+}
+
 // Lists of nearly everything, one per row and head, do all that dense attention does and more. A
 // measurement may be disturbed, five in a row are not.
 TEST(GateEngineTest, ListsOfNearlyEverythingComeOutDense) {
