@@ -84,11 +84,16 @@ std::vector<HeadLists> ListChooser::start(const AttentionCall& call, const Visib
         profile != nullptr ? profile->kv_heads[static_cast<size_t>(kv_head)].lists : wanted();
     heads.push_back(head);
   }
-  if (!options_.gate || profile != nullptr) return heads;
+  if (!options_.gate) return heads;
+  const bool few_rows = visibility.query_rows() < options_.rows_per_list;
+  if (profile != nullptr) {
+    // A profile is about prompts: a list for a decode step costs what a list for eight rows does.
+    for (HeadLists& head : heads) head.lists.dense |= few_rows;
+    return heads;
+  }
   // Whatever the estimate will say: few rows do not pay for one.
   const CostModel* model = costs(call, wanted());
   if (model == nullptr) return heads;
-  const bool few_rows = visibility.query_rows() < options_.rows_per_list;
   for (size_t i = 0; i < heads.size(); ++i) {
     HeadLists& head = heads[i];
     if (few_rows && head.budget.by_mass()) {  // too few to look at: what is known must do

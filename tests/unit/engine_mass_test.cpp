@@ -336,6 +336,19 @@ TEST_F(EngineProfileTest, ListsAreThoseOfTheLayersHeads) {
   EXPECT_EQ(attend_with(profile, 3).dense_reason, DenseReason::kFaster);
 }
 
+TEST_F(EngineProfileTest, DecodingIsDenseWithTheGate) {
+  Problem step({4, 2, 1, 500, 64, 32, ElementType::kF16});
+  step.call.layer = 3;
+  EngineOptions options = {.keep_floor = 0};
+  options.profile = std::make_shared<const Profile>(profile_of(step, {}));
+  Result<Engine> engine = Engine::create(options);
+  ASSERT_TRUE(engine.ok());
+  EXPECT_EQ(attend(engine.value(), step).dense_reason, DenseReason::kFaster);
+  options.gate = false;
+  Engine sparse = make_mass_engine(options);
+  EXPECT_EQ(attend(sparse, step).dense_reason, DenseReason::kNone);
+}
+
 TEST_F(EngineProfileTest, SharesAreUpperBounds) {
   Profile profile = profile_of(problem_, {});
   for (HeadProfile& head : profile.layers[3].heads) head.keep = 0.05;
