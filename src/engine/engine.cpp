@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -190,9 +191,12 @@ void Engine::Impl::run_head(const CallContext& shared, int64_t kv_head, HeadList
     run_dense_head(shared.with(plan), kv_head);
     return;
   }
-  const CallPlan own =
-      plan_lists(head.lists, head.budget.by_mass(), shared.visibility, group_heads);
-  const CallPlan& plan = done.empty() ? own : shared.plan;
+  // The call's plan is for the lists of the options, and for all that a device does.
+  std::optional<CallPlan> own;
+  if (done.empty() && head.lists != chooser_.wanted()) {
+    own = plan_lists(head.lists, head.budget.by_mass(), shared.visibility, group_heads);
+  }
+  const CallPlan& plan = own ? *own : shared.plan;
   std::vector<const QueryTile*> left;
   bool estimate = false;
   // Last rows first: under a causal mask they are the longest.
@@ -265,8 +269,7 @@ void Engine::Impl::sum_up(const AttentionCall& call, const Visibility& visibilit
 
 void Engine::Impl::judge_device(const AttentionCall& call, const Visibility& visibility,
                                 int64_t dense_rows, CallReport* report) {
-  const ListShape lists{false, options_.rows_per_list, options_.share_heads};
-  const CostModel* model = chooser_.costs(call, lists);
+  const CostModel* model = chooser_.costs(call, chooser_.wanted());
   if (model == nullptr) return;
   const int64_t group_heads = call.query.heads / call.key.heads;
   const PredictedCost cost = predict_cost(*model, options_, visibility, group_heads, dense_rows);

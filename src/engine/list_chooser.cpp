@@ -11,29 +11,14 @@ namespace {
 constexpr double kLeastKept = 0.02;
 
 /// Rows that stand for a call: the last ones, which see the longest context, and some before.
-std::vector<QueryTile> rows_to_look_at(const Visibility& visibility, int64_t rows_per_list) {
-  std::vector<QueryTile> tiles;
+std::vector<RowRange> rows_to_look_at(const Visibility& visibility, int64_t rows_per_list) {
+  std::vector<RowRange> runs;
   const int64_t rows = visibility.query_rows();
   for (const int64_t last : {rows, rows / 2}) {
     const int64_t first = std::max<int64_t>(0, last - rows_per_list);
-    if (first < last) tiles.push_back({{first, last - first}, {}});
+    if (first < last) runs.push_back({first, last - first});
   }
-  return tiles;
-}
-
-/// Cuts the rows of a tile into groups of `rows`, each within one sequence.
-void cut_groups(const Visibility& visibility, int64_t rows, QueryTile& tile) {
-  tile.groups.clear();
-  const int64_t end = tile.rows.first + tile.rows.count;
-  for (int64_t row = tile.rows.first; row < end;) {
-    RowRange group{row, 1};
-    while (group.count < rows && row + group.count < end &&
-           visibility.row(0, row + group.count).continues) {
-      ++group.count;
-    }
-    row += group.count;
-    tile.groups.push_back(group);
-  }
+  return runs;
 }
 
 }  // namespace
@@ -120,7 +105,8 @@ std::vector<HeadLists> ListChooser::start(const AttentionCall& call, const Visib
 ListShape ListChooser::choose(const CallContext& context, int64_t kv_head, int64_t dense_rows,
                               TileWorker& worker) {
   const int64_t group_heads = context.call.query.heads / context.call.key.heads;
-  std::vector<QueryTile> tiles = rows_to_look_at(context.visibility, options_.rows_per_list);
+  const std::vector<RowRange> looked_at =
+      rows_to_look_at(context.visibility, options_.rows_per_list);
   std::vector<ShapeOffer> offers;
   ListShape best = wanted();
   double lowest = 0.0;
@@ -135,13 +121,14 @@ ListShape ListChooser::choose(const CallContext& context, int64_t kv_head, int64
     CallPlan plan;
     plan.share_heads = lists.share_heads;
     plan.ranks = context.visibility.all_plain();
-    for (QueryTile& tile : tiles) cut_groups(context.visibility, lists.rows_per_list, tile);
-    plan.tiles = tiles;
+    for (const RowRange& rows : looked_at) {
+      plan.tiles.push_back({rows, list_groups(context.visibility, lists.rows_per_list, rows)});
+    }
     CallContext look = context.with(plan);
     worker.reserve(look);
     int64_t kept = 0;
     int64_t visible = 0;
-    for (const QueryTile& tile : tiles) {
+    for (const QueryTile& tile : plan.tiles) {
       if (!worker.count_kept(look, tile, kv_head, &kept, &visible)) return wanted();
     }
     offer.kept = visible == 0 ? 1.0 : static_cast<double>(kept) / static_cast<double>(visible);

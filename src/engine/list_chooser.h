@@ -20,6 +20,9 @@ class ListChooser {
  public:
   explicit ListChooser(const EngineOptions& options) : options_(options) {}
 
+  /// The lists of the options.
+  ListShape wanted() const { return {false, options_.rows_per_list, options_.share_heads}; }
+
   /// One per KV head. `dense_rows`: query rows of a dense tile. Throws std::bad_alloc.
   std::vector<HeadLists> start(const AttentionCall& call, const Visibility& visibility,
                                int64_t dense_rows);
@@ -39,7 +42,6 @@ class ListChooser {
   const CostModel* costs(const AttentionCall& call, const ListShape& lists);
 
  private:
-  ListShape wanted() const { return {false, options_.rows_per_list, options_.share_heads}; }
   ListBudget budget(const LayerProfile* profile, int64_t kv_head, int64_t group_heads,
                     double strictness) const;
 

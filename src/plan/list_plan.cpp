@@ -44,24 +44,29 @@ std::vector<QueryTile> dense_tiles(int64_t query_rows, int64_t rows) {
   return tiles;
 }
 
+std::vector<RowRange> list_groups(const Visibility& visibility, int64_t rows_per_list,
+                                  RowRange rows) {
+  std::vector<RowRange> groups;
+  const int64_t end = rows.first + rows.count;
+  for (int64_t row = rows.first; row < end;) {
+    RowRange group{row, 1};
+    while (group.count < rows_per_list && row + group.count < end &&
+           visibility.row(0, row + group.count).continues) {
+      ++group.count;
+    }
+    row += group.count;
+    groups.push_back(group);
+  }
+  return groups;
+}
+
 std::vector<QueryTile> list_tiles(const Visibility& visibility, int64_t rows_per_list,
                                   int64_t tile_rows) {
   std::vector<QueryTile> tiles;
-  for (int64_t row = 0; row < visibility.query_rows();) {
-    QueryTile tile;
-    tile.rows.first = row;
-    const int64_t last = std::min(row + tile_rows, visibility.query_rows());
-    while (row < last) {
-      RowRange group{row, 1};
-      while (group.count < rows_per_list && row + group.count < last &&
-             visibility.row(0, row + group.count).continues) {
-        ++group.count;
-      }
-      row += group.count;
-      tile.groups.push_back(group);
-    }
-    tile.rows.count = row - tile.rows.first;
-    tiles.push_back(std::move(tile));
+  const int64_t end = visibility.query_rows();
+  for (int64_t row = 0; row < end; row += tile_rows) {
+    const RowRange rows{row, std::min(tile_rows, end - row)};
+    tiles.push_back({rows, list_groups(visibility, rows_per_list, rows)});
   }
   return tiles;
 }

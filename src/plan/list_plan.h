@@ -70,8 +70,11 @@ int64_t part_length(int64_t keys, int64_t parts);
 /// One tile per `rows` query rows, all of it dense. Throws std::bad_alloc.
 std::vector<QueryTile> dense_tiles(int64_t query_rows, int64_t rows);
 
-/// Tiles of up to `tile_rows` query rows in groups of up to `rows_per_list` rows of one sequence.
-/// Throws std::bad_alloc.
+/// A run of rows in groups of up to `rows_per_list` rows of one sequence. Throws std::bad_alloc.
+std::vector<RowRange> list_groups(const Visibility& visibility, int64_t rows_per_list,
+                                  RowRange rows);
+
+/// All query rows in tiles of up to `tile_rows`, and these in groups. Throws std::bad_alloc.
 std::vector<QueryTile> list_tiles(const Visibility& visibility, int64_t rows_per_list,
                                   int64_t tile_rows);
 

@@ -123,7 +123,7 @@ TokenList TokenSelector::select(const EngineOptions& options, const ListBudget& 
     keep = count_by_mass(budget, importance, n, forcer.count(), forcer.mass(), keep);
   }
   // What no row of the list sees is left out where the list is attended to.
-  if (budget.by_mass() && keep >= n) return {nullptr, first_key, n};
+  if (keep >= n) return {nullptr, first_key, n};
   int32_t* out = indices_.data();
   const int64_t count = kernel.top_k(importance, n, keep, out);
   for (int64_t i = 0; i < count; ++i) out[i] += static_cast<int32_t>(first_key);
