@@ -6,8 +6,6 @@
 namespace shadowattn {
 namespace {
 
-/// Of this share of its keys a shadow list takes all; to compare like with like.
-
 class Stopwatch {
  public:
   void lap(int64_t* counter) {
@@ -124,6 +122,7 @@ bool BaselineWorker::run_list(const BaselineCall& call, int64_t kv_head, const L
     ++counters.estimated_rows;
   }
   sample(call, list, chosen.list, chosen.lost);
+  watch.lap(&counters.sample_ns);
   return true;
 }
 
@@ -139,6 +138,7 @@ void BaselineWorker::run_window(const BaselineCall& call, int64_t kv_head, const
   watch.lap(&counters.attend_ns);
   ++counters.lists;
   sample(call, row, list, 0.0);
+  watch.lap(&counters.sample_ns);
 }
 
 void BaselineWorker::run(const BaselineCall& call, const QueryTile& tile, int64_t kv_head) {

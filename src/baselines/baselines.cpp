@@ -87,6 +87,7 @@ CallReport Baselines::sum_up(const BaselineCall& context) const {
     report.pilot_ns += worker.counters.pilot_ns;
     report.select_ns += worker.counters.select_ns;
     report.attend_ns += worker.counters.attend_ns;
+    report.sample_ns += worker.counters.sample_ns;
     report.samples.insert(report.samples.end(), worker.counters.samples.begin(),
                           worker.counters.samples.end());
     report.scratch_bytes += worker.scratch_bytes();
