@@ -7,17 +7,16 @@ namespace shadowattn::plugin {
 
 using Json = nlohmann::ordered_json;
 
-void SampleSums::add(const RowSample& sample) {
-  ++rows;
-  lost += sample.lost;
-  worst_lost = std::max(worst_lost, sample.lost);
-  oracle_lost += sample.oracle_lost;
-  estimated_lost += sample.estimated_lost;
-  recall += sample.recall;
-  visible += sample.visible;
-  kept += sample.kept;
-  oracle_kept += sample.oracle_kept;
-}
+SampleSums::SampleSums(const RowSample& sample)
+    : rows(1),
+      lost(sample.lost),
+      worst_lost(sample.lost),
+      oracle_lost(sample.oracle_lost),
+      estimated_lost(sample.estimated_lost),
+      recall(sample.recall),
+      visible(sample.visible),
+      kept(sample.kept),
+      oracle_kept(sample.oracle_kept) {}
 
 void SampleSums::add(const SampleSums& other) {
   rows += other.rows;
@@ -46,8 +45,9 @@ Json SampleSums::to_json() const {
 
 void QualitySums::add(std::span<const RowSample> samples) {
   for (const RowSample& sample : samples) {
-    all_.add(sample);
-    heads_[sample.head].add(sample);
+    const SampleSums one(sample);
+    all_.add(one);
+    heads_[sample.head].add(one);
   }
 }
 

@@ -22,7 +22,9 @@ struct SampleSums {
   int64_t kept = 0;
   int64_t oracle_kept = 0;
 
-  void add(const RowSample& sample);
+  SampleSums() = default;
+  explicit SampleSums(const RowSample& sample);
+
   void add(const SampleSums& other);
   double mean_lost() const { return rows == 0 ? 0.0 : lost / static_cast<double>(rows); }
   /// Means over rows and shares of tokens: docs/plugin.md.
