@@ -134,9 +134,7 @@ Reading make_reading(const LlamaModel& model, const DemoTextOptions& options) {
   const PromptTemplate chat = model.prompt_template();
   Reading reading;
   reading.chat = chat.chat;
-  reading.text = make_demo_text(options, [&](std::string_view text) {
-    return static_cast<int64_t>(model.tokenize(text).size());
-  });
+  reading.text = make_demo_text(options, model.token_counter());
   reading.prefix = model.start_tokens();
   append(reading.prefix, model.tokenize_control(chat.before));
   append(reading.prefix, model.tokenize(reading.text.text));

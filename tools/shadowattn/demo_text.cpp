@@ -28,8 +28,6 @@ constexpr auto kValues = std::to_array<std::string_view>(
 static_assert(kKeyColours.size() >= kMostFacts && kKeyNouns.size() >= kMostFacts &&
               kValues.size() >= kMostFacts);
 
-constexpr int kSentencesPerParagraph = 6;
-
 template <size_t N>
 std::vector<std::string_view> shuffled(const std::array<std::string_view, N>& words, Dice& dice) {
   std::vector<std::string_view> order(words.begin(), words.end());
@@ -42,8 +40,7 @@ std::vector<std::string> make_filler(int64_t tokens, Dice& dice, const TokenCoun
   std::vector<std::string> sentences;
   int64_t used = 0;
   while (true) {
-    const bool paragraph = !sentences.empty() && sentences.size() % kSentencesPerParagraph == 0;
-    std::string sentence = (sentences.empty() ? "" : paragraph ? "\n" : " ") + make_sentence(dice);
+    std::string sentence = with_space(make_sentence(dice), sentences.size());
     used += count_tokens(sentence);
     if (used > tokens) return sentences;
     sentences.push_back(std::move(sentence));
@@ -87,6 +84,19 @@ DemoText make_demo_text(const DemoTextOptions& options, const TokenCounter& coun
     }
   }
   return result;
+}
+
+std::string made_up_text(int64_t tokens, uint64_t seed, const TokenCounter& count_tokens) {
+  Dice dice(seed);
+  std::string text;
+  int64_t used = 0;
+  for (size_t i = 0; used < tokens; ++i) {
+    const std::string next = with_space(make_sentence(dice), i);
+    // At least one, so that this ends with any tokenizer.
+    used += std::max<int64_t>(count_tokens(next), 1);
+    text += next;
+  }
+  return text;
 }
 
 }  // namespace shadowattn::tool

@@ -43,4 +43,7 @@ struct DemoTextOptions {
 
 DemoText make_demo_text(const DemoTextOptions& options, const TokenCounter& count_tokens);
 
+/// Prose without facts, of at least `tokens` tokens.
+std::string made_up_text(int64_t tokens, uint64_t seed, const TokenCounter& count_tokens);
+
 }  // namespace shadowattn::tool

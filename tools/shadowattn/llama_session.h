@@ -61,6 +61,10 @@ class LlamaModel {
 
   /// Plain text: what looks like a control token in it is only text.
   std::vector<llama_token> tokenize(std::string_view text) const { return encode(text, false); }
+  /// How many tokens a piece of text is. Must not outlive the model.
+  std::function<int64_t(std::string_view)> token_counter() const {
+    return [this](std::string_view text) { return static_cast<int64_t>(tokenize(text).size()); };
+  }
   /// A part of a chat template, whose control tokens are meant.
   std::vector<llama_token> tokenize_control(std::string_view text) const {
     return encode(text, true);

@@ -225,4 +225,10 @@ std::string make_sentence(Dice& dice) {
   }
 }
 
+std::string with_space(std::string sentence, size_t index) {
+  constexpr size_t kSentencesPerParagraph = 6;
+  if (index == 0) return sentence;
+  return (index % kSentencesPerParagraph == 0 ? "\n" : " ") + std::move(sentence);
+}
+
 }  // namespace shadowattn::tool

@@ -30,4 +30,7 @@ class Dice {
 /// One sentence with its full stop and without spaces around it.
 std::string make_sentence(Dice& dice);
 
+/// Sentence `index` of a text: with the blank, or the line break between paragraphs, before it.
+std::string with_space(std::string sentence, size_t index);
+
 }  // namespace shadowattn::tool

@@ -87,24 +87,14 @@ std::vector<Config> configs_to_run(const TraceOptions& options) {
   return configs;
 }
 
-std::string made_up_text(const LlamaModel& model, int64_t tokens) {
-  constexpr int64_t kMore = 256;  // the text is a little shorter than asked for
-  const DemoTextOptions options{.seed = kSeed, .facts = 10, .tokens = tokens + kMore};
-  return make_demo_text(options,
-                        [&](std::string_view text) {
-                          return static_cast<int64_t>(model.tokenize(text).size());
-                        })
-      .text;
-}
-
 std::vector<llama_token> tokens_to_read(const TraceOptions& options, const LlamaModel& model,
                                         const std::optional<Document>& document) {
   const int64_t made_up = options.context > 0     ? options.context
                           : options.model.empty() ? kReferenceTokens
                                                   : kOtherTokens;
   std::vector<llama_token> tokens = model.start_tokens();
-  const std::vector<llama_token> text =
-      model.tokenize(document ? document->text : made_up_text(model, made_up));
+  const std::vector<llama_token> text = model.tokenize(
+      document ? document->text : made_up_text(made_up, kSeed, model.token_counter()));
   tokens.insert(tokens.end(), text.begin(), text.end());
   const auto available = static_cast<int64_t>(tokens.size());
   int64_t wanted = std::min(available, model.train_context());

@@ -112,11 +112,6 @@ PromptTemplate prompt_template(const EvalOptions& options, const LlamaModel& mod
   return chat;
 }
 
-TokenCounter token_counter(const LlamaModel& model) {
-  return
-      [&model](std::string_view text) { return static_cast<int64_t>(model.tokenize(text).size()); };
-}
-
 // Of the document, or as much made-up prose as the windows need.
 std::vector<llama_token> tokens_to_read(const EvalOptions& options, const LlamaModel& model,
                                         const std::string& document) {
@@ -124,7 +119,7 @@ std::vector<llama_token> tokens_to_read(const EvalOptions& options, const LlamaM
   const int64_t wanted = options.context * trials_of(options);
   if (wanted > kMostTokens) throw Failure("so much text cannot be made up; give -f");
   return model.tokenize(
-      made_up_text(wanted + options.context / 8, options.seed, token_counter(model)));
+      made_up_text(wanted + options.context / 8, options.seed, model.token_counter()));
 }
 
 void check_context(const EvalOptions& options) {
@@ -141,7 +136,7 @@ Report run_task(const EvalOptions& options, const Workplace& workplace, const Ev
   const LlamaModel& model = workplace.model;
   if (const TextTask* task = text_task(options.task)) {
     const PromptTemplate chat = prompt_template(options, model);
-    const TokenCounter counter = token_counter(model);
+    const TokenCounter counter = model.token_counter();
     const Filler filler(*task == TextTask::kCount ? "" : document, counter);
     const std::vector<Prompt> prompts = make_prompts(
         *task, {options.context, trials_of(options), options.seed, chat.chat}, filler, counter);
@@ -200,10 +195,10 @@ int run_eval(const EvalOptions& options) {
   }
   const std::string path = options.model.empty() ? reference_model_path().string() : options.model;
   check_model_file(path);
-  const Config config = headline_config(options, path);
   const std::string document = options.document.empty() ? "" : load_document(options.document).text;
   const InterruptGuard guard;
   LlamaRuntime runtime;
+  const Config config = headline_config(options, path);  // reads the model's profile by ggml
   const PluginControl plugin(runtime);
   const std::unique_ptr<LlamaModel> model = load_model(runtime, path);
   const Workplace workplace{runtime, plugin, *model, options.threads, options.ubatch};

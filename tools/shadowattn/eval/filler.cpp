@@ -9,7 +9,6 @@ namespace shadowattn::tool::eval {
 namespace {
 
 constexpr size_t kLongestSentence = 400;  // bytes
-constexpr size_t kSentencesPerParagraph = 6;
 
 bool is_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
 bool ends_sentence(char c) { return c == '.' || c == '!' || c == '?'; }
@@ -32,11 +31,6 @@ size_t sentence_end(std::string_view text, size_t start) {
     if (!continues_character(text[at])) return at;
   }
   return text.size();
-}
-
-std::string with_space(std::string sentence, size_t index) {
-  if (index == 0) return sentence;
-  return (index % kSentencesPerParagraph == 0 ? "\n" : " ") + std::move(sentence);
 }
 
 }  // namespace
@@ -92,19 +86,6 @@ std::vector<Sentence> Filler::made_up(int64_t tokens, Dice& dice) const {
     used += next.tokens;
     chosen.push_back(std::move(next));
   }
-}
-
-std::string made_up_text(int64_t tokens, uint64_t seed, const TokenCounter& count_tokens) {
-  Dice dice(seed);
-  std::string text;
-  int64_t used = 0;
-  for (size_t i = 0; used < tokens; ++i) {
-    const std::string next = with_space(make_sentence(dice), i);
-    // At least one, so that this ends with any tokenizer.
-    used += std::max<int64_t>(count_tokens(next), 1);
-    text += next;
-  }
-  return text;
 }
 
 }  // namespace shadowattn::tool::eval

@@ -37,7 +37,4 @@ class Filler {
   int64_t tokens_ = 0;               // their sum
 };
 
-/// Made-up prose of at least `tokens` tokens.
-std::string made_up_text(int64_t tokens, uint64_t seed, const TokenCounter& count_tokens);
-
 }  // namespace shadowattn::tool::eval

@@ -39,23 +39,13 @@ struct ProfileOptions {
   int threads = default_threads();
 };
 
-std::string made_up_text(const LlamaModel& model, int64_t tokens) {
-  constexpr int64_t kMore = 256;  // the text is a little shorter than asked for
-  const DemoTextOptions options{.seed = kSeed, .facts = 10, .tokens = tokens + kMore};
-  return make_demo_text(options,
-                        [&](std::string_view text) {
-                          return static_cast<int64_t>(model.tokenize(text).size());
-                        })
-      .text;
-}
-
 std::vector<llama_token> tokens_to_read(const ProfileOptions& options, const LlamaModel& model,
                                         const std::optional<Document>& document) {
   int64_t wanted = options.context;
   if (wanted == 0) wanted = std::min<int64_t>(kDefaultTokens, model.train_context());
   std::vector<llama_token> tokens = model.start_tokens();
-  const std::vector<llama_token> text =
-      model.tokenize(document ? document->text : made_up_text(model, wanted));
+  const std::vector<llama_token> text = model.tokenize(
+      document ? document->text : made_up_text(wanted, kSeed, model.token_counter()));
   tokens.insert(tokens.end(), text.begin(), text.end());
   const auto available = static_cast<int64_t>(tokens.size());
   if (options.context == 0) wanted = std::min(wanted, available);
