@@ -5,7 +5,6 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <exception>
 #include <functional>
 #include <memory>
 #include <string>
@@ -19,6 +18,7 @@
 #include "llama_session.h"
 #include "openmp_executor.h"
 #include "peaks.h"
+#include "program.h"
 #include "recording.h"
 #include "text.h"
 
@@ -242,19 +242,7 @@ void add_options(CLI::App& app, Options& options) {
   app.allow_extras();
 }
 
-int parse_and_run(int argc, char** argv) {
-  Options options;
-  options.measuring.threads = tool::default_threads();
-  CLI::App app(kHelp, "attention_bench");
-  add_options(app, options);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& request) {
-    return app.exit(request);
-  } catch (const CLI::ParseError& error) {
-    throw Failure(std::string(error.what()) + " (see attention_bench --help)", tool::kExitUsage);
-  }
-  const std::vector<std::string> extras = app.remaining();
+void run(const Options& options, const std::vector<std::string>& extras) {
   if (options.table && !extras.empty()) {
     throw Failure("--table does not know " + extras[0], tool::kExitUsage);
   }
@@ -270,20 +258,16 @@ int parse_and_run(int argc, char** argv) {
   } else {
     run_benchmarks(session, problems, options, extras);
   }
-  return tool::kExitOk;
 }
 
 }  // namespace
 }  // namespace shadowattn::bench
 
 int main(int argc, char** argv) {
-  try {
-    return shadowattn::bench::parse_and_run(argc, argv);
-  } catch (const shadowattn::tool::Failure& failure) {
-    std::fprintf(stderr, "attention_bench: %s\n", failure.what());
-    return failure.status();
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "attention_bench: unexpected error: %s\n", error.what());
-  }
-  return shadowattn::tool::kExitFailure;
+  using namespace shadowattn::bench;
+  Options options;
+  options.measuring.threads = shadowattn::tool::default_threads();
+  CLI::App app(kHelp, "attention_bench");
+  add_options(app, options);
+  return run_program(app, argc, argv, [&] { run(options, app.remaining()); });
 }

@@ -3,7 +3,6 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <exception>
 #include <map>
 #include <string>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "interrupt.h"
 #include "llama_session.h"
 #include "mass_table.h"
+#include "program.h"
 #include "progress.h"
 #include "recorded_calls.h"
 #include "summary.h"
@@ -111,32 +111,13 @@ void add_options(CLI::App& app, Options& options) {
   tool::add_threads_option(app, options.threads);
 }
 
-int parse_and_run(int argc, char** argv) {
-  Options options;
-  CLI::App app(kHelp, "estimate_mass");
-  add_options(app, options);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& request) {
-    return app.exit(request);
-  } catch (const CLI::ParseError& error) {
-    throw Failure(std::string(error.what()) + " (see estimate_mass --help)", tool::kExitUsage);
-  }
-  measure_all(options);
-  return tool::kExitOk;
-}
-
 }  // namespace
 }  // namespace shadowattn::bench
 
 int main(int argc, char** argv) {
-  try {
-    return shadowattn::bench::parse_and_run(argc, argv);
-  } catch (const shadowattn::tool::Failure& failure) {
-    std::fprintf(stderr, "estimate_mass: %s\n", failure.what());
-    return failure.status();
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "estimate_mass: unexpected error: %s\n", error.what());
-  }
-  return shadowattn::tool::kExitFailure;
+  using namespace shadowattn::bench;
+  Options options;
+  CLI::App app(kHelp, "estimate_mass");
+  add_options(app, options);
+  return run_program(app, argc, argv, [&] { measure_all(options); });
 }

@@ -5,7 +5,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
-#include <exception>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -13,6 +12,7 @@
 #include "failure.h"
 #include "files.h"
 #include "interrupt.h"
+#include "program.h"
 #include "progress.h"
 #include "speed_model.h"
 #include "summary.h"
@@ -118,13 +118,11 @@ void make(const Options& options) {
   print_sizes(options.output, sizes);
 }
 
-int parse_and_make(int argc, char** argv) {
-  Options options;
+void add_options(CLI::App& app, Options& options) {
   std::vector<std::string> shapes;
   for (const ModelShape& shape : model_shapes()) shapes.emplace_back(shape.name);
   std::vector<std::string> types;
   for (const auto& [name, type] : weight_types()) types.push_back(name);
-  CLI::App app(kHelp, "make_speed_model");
   app.add_option("--shape", options.shape, "whose shape")->required()->check(CLI::IsMember(shapes));
   app.add_option("--type", options.type, "of the weights, as llama-quantize would make it [q4_0]")
       ->check(CLI::IsMember(types));
@@ -134,28 +132,15 @@ int parse_and_make(int argc, char** argv) {
       ->check(CLI::Range(1, kMostLayers));
   app.add_option("--vocab", options.vocab, "tokens [the shape's]")
       ->check(CLI::Range(kSmallestVocab, kLargestVocab));
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& request) {
-    return app.exit(request);
-  } catch (const CLI::ParseError& error) {
-    throw Failure(std::string(error.what()) + " (see make_speed_model --help)", tool::kExitUsage);
-  }
-  make(options);
-  return tool::kExitOk;
 }
 
 }  // namespace
 }  // namespace shadowattn::bench
 
 int main(int argc, char** argv) {
-  try {
-    return shadowattn::bench::parse_and_make(argc, argv);
-  } catch (const shadowattn::tool::Failure& failure) {
-    std::fprintf(stderr, "make_speed_model: %s\n", failure.what());
-    return failure.status();
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "make_speed_model: unexpected error: %s\n", error.what());
-  }
-  return shadowattn::tool::kExitFailure;
+  using namespace shadowattn::bench;
+  Options options;
+  CLI::App app(kHelp, "make_speed_model");
+  add_options(app, options);
+  return run_program(app, argc, argv, [&] { make(options); });
 }
