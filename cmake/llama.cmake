@@ -163,9 +163,22 @@ endfunction()
 
 # --- Its flags ------------------------------------------------------------------------------------
 
+option(SHADOWATTN_LLAMA_ALL_VARIANTS
+  "Build llama.cpp's CPU backend for every processor, chosen at run time, instead of for this one"
+  ${CMAKE_CROSSCOMPILING})
+
 # Run-time loaded backends exclude GGML_NATIVE, so the features of this machine are spelled out, as
 # the compiler reports them: the dense baseline must be as fast as llama.cpp can be here.
 function(llama_cpu_flags out)
+  if(SHADOWATTN_LLAMA_ALL_VARIANTS)
+    set(flags GGML_CPU_ALL_VARIANTS=ON)
+    if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)" AND CMAKE_SYSTEM_NAME STREQUAL Linux)
+      list(APPEND flags
+        "CMAKE_PROJECT_ggml_INCLUDE=${CMAKE_CURRENT_FUNCTION_LIST_DIR}/llama_without_sme.cmake")
+    endif()
+    set(${out} "${flags}" PARENT_SCOPE)
+    return()
+  endif()
   if(CMAKE_CROSSCOMPILING)
     set(macros "")
   else()
@@ -219,6 +232,10 @@ else()
 endif()
 
 llama_cpu_flags(llama_cpu)
+set(llama_toolchain "")
+if(CMAKE_TOOLCHAIN_FILE)
+  set(llama_toolchain "CMAKE_TOOLCHAIN_FILE=${CMAKE_TOOLCHAIN_FILE}")
+endif()
 set(llama_flags
   CMAKE_BUILD_TYPE=Release
   BUILD_SHARED_LIBS=ON
@@ -235,6 +252,7 @@ set(llama_flags
   LLAMA_SUBPROCESS=OFF
   CMAKE_C_COMPILER=${CMAKE_C_COMPILER}
   CMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER}
+  ${llama_toolchain}
   ${SHADOWATTN_LLAMA_CMAKE_ARGS})
 
 # The folder's name follows from everything that shapes the result: binary folders of equal flags
@@ -259,7 +277,10 @@ endif()
 file(CONFIGURE OUTPUT "${llama_build}/shadowattn-init.cmake" CONTENT "${llama_init}" @ONLY)
 
 set(llama_programs llama-bench llama-completion llama-perplexity llama-tokenize llama-quantize test-backend-ops)
-set(llama_libraries llama llama-common ggml ggml-base ggml-cpu)
+set(llama_libraries llama llama-common ggml ggml-base)
+if(NOT SHADOWATTN_LLAMA_ALL_VARIANTS)
+  list(APPEND llama_libraries ggml-cpu)
+endif()
 set(llama_outputs ${llama_programs})
 foreach(library ${llama_libraries})
   list(APPEND llama_outputs ${CMAKE_SHARED_LIBRARY_PREFIX}${library}${CMAKE_SHARED_LIBRARY_SUFFIX})

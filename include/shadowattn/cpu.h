@@ -18,6 +18,10 @@ enum class CpuFeature : uint32_t {
   kAvx512 = 1U << 3,      ///< AVX-512 F, BW, DQ and VL
   kAvx512Vnni = 1U << 4,  ///< AVX-512 VNNI
   kAvx512Bf16 = 1U << 5,  ///< AVX-512 BF16
+  kNeon = 1U << 6,        ///< Advanced SIMD; every 64-bit Arm processor has it
+  kDotProd = 1U << 7,     ///< Arm INT8 dot products (sdot, FEAT_DotProd)
+  kI8mm = 1U << 8,        ///< Arm INT8 matrix products (smmla, FEAT_I8MM)
+  kArmBf16 = 1U << 9,     ///< Arm BF16 matrix products (bfmmla, FEAT_BF16)
 };
 
 /// A set of CpuFeature bits. Kernels are chosen by such a set, never by a global, so that tests
@@ -52,15 +56,20 @@ inline constexpr CpuFeatures kAvx2Level = CpuFeature::kAvx2 | CpuFeature::kFma |
 inline constexpr CpuFeatures kAvx512Level = kAvx2Level | CpuFeature::kAvx512;
 inline constexpr CpuFeatures kAvx512VnniLevel = kAvx512Level | CpuFeature::kAvx512Vnni;
 inline constexpr CpuFeatures kAvx512Bf16Level = kAvx512VnniLevel | CpuFeature::kAvx512Bf16;
+inline constexpr CpuFeatures kNeonLevel = CpuFeature::kNeon;
+inline constexpr CpuFeatures kDotProdLevel = kNeonLevel | CpuFeature::kDotProd;
+inline constexpr CpuFeatures kI8mmLevel = kDotProdLevel | CpuFeature::kI8mm;
+inline constexpr CpuFeatures kArmBf16Level = kI8mmLevel | CpuFeature::kArmBf16;
 
-/// What the processor and the operating system offer. Reads cpuid; cheap.
+/// What the processor and the operating system offer: from cpuid, or from what the kernel says of
+/// the hardware (Arm). Cheap.
 CpuFeatures detect_cpu_features();
 
 /// Names of the set's members, e.g. "avx2 fma f16c"; "none" when empty.
 std::string to_string(CpuFeatures features);
 
 /// A named level that limits what may be used: "scalar", "avx2", "avx512", "avx512vnni",
-/// "avx512bf16".
+/// "avx512bf16"; on Arm "scalar", "neon", "dotprod", "i8mm", "bf16".
 struct IsaLevel {
   std::string_view name;
   CpuFeatures features;

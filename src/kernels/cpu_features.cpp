@@ -1,3 +1,7 @@
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
+
 #include <vector>
 
 #include "kernels/attend/attend.h"
@@ -23,7 +27,18 @@ constexpr FeatureName kFeatureNames[] = {
     {CpuFeature::kAvx512, "avx512"},
     {CpuFeature::kAvx512Vnni, "avx512vnni"},
     {CpuFeature::kAvx512Bf16, "avx512bf16"},
+    {CpuFeature::kNeon, "neon"},
+    {CpuFeature::kDotProd, "dotprod"},
+    {CpuFeature::kI8mm, "i8mm"},
+    {CpuFeature::kArmBf16, "bf16"},
 };
+
+#if defined(__aarch64__)
+// Bits of Linux's interface (asm/hwcap.h); headers older than the processors lack some.
+constexpr unsigned long kHwcapDotProd = 1UL << 20;  // in AT_HWCAP
+constexpr unsigned long kHwcap2I8mm = 1UL << 13;    // in AT_HWCAP2
+constexpr unsigned long kHwcap2Bf16 = 1UL << 14;
+#endif
 
 template <typename Kernel>
 void append(std::string_view family, const std::vector<Kernel>& kernels,
@@ -53,6 +68,12 @@ CpuFeatures detect_cpu_features() {
     if (__builtin_cpu_supports("avx512vnni")) found = found | CpuFeature::kAvx512Vnni;
     if (__builtin_cpu_supports("avx512bf16")) found = found | CpuFeature::kAvx512Bf16;
   }
+#elif defined(__aarch64__)
+  // Linux and Android report what all cores of a machine have, also where they are of two kinds.
+  found = CpuFeature::kNeon;
+  if (getauxval(AT_HWCAP) & kHwcapDotProd) found = found | CpuFeature::kDotProd;
+  if (getauxval(AT_HWCAP2) & kHwcap2I8mm) found = found | CpuFeature::kI8mm;
+  if (getauxval(AT_HWCAP2) & kHwcap2Bf16) found = found | CpuFeature::kArmBf16;
 #endif
   return found;
 }
@@ -75,6 +96,11 @@ const std::vector<IsaLevel>& isa_levels() {
     {"avx512", kAvx512Level},
     {"avx512vnni", kAvx512VnniLevel},
     {"avx512bf16", kAvx512Bf16Level},
+#elif defined(__aarch64__)
+    {"neon", kNeonLevel},
+    {"dotprod", kDotProdLevel},
+    {"i8mm", kI8mmLevel},
+    {"bf16", kArmBf16Level},
 #endif
   };
   return levels;

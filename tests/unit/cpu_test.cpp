@@ -31,7 +31,7 @@ TEST(CpuFeaturesTest, SetOperations) {
 TEST(CpuFeaturesTest, Names) {
   EXPECT_EQ(to_string(CpuFeatures()), "none");
   EXPECT_EQ(to_string(CpuFeature::kAvx2 | CpuFeature::kF16c), "avx2 f16c");
-  EXPECT_EQ(to_string(CpuFeatures(~0U)), "avx2 fma f16c avx512 avx512vnni avx512bf16");
+  EXPECT_EQ(to_string(CpuFeatures(~0U)), "avx2 fma f16c avx512 avx512vnni avx512bf16 neon dotprod i8mm bf16");
 }
 
 TEST(IsaTest, LevelsGrow) {
@@ -124,7 +124,8 @@ TEST(KernelListTest, PrecisionDecidesOnAttend16) {
     const KernelSet f32 = choose_kernels(level.features, Precision::kF32);
     const KernelSet fast = choose_kernels(level.features, Precision::kFast);
     EXPECT_EQ(f32.attend16, nullptr) << level.name;
-    EXPECT_EQ(fast.attend16 != nullptr, level.name == "avx512bf16") << level.name;
+    const bool fast_at_16_bits = level.name == "avx512bf16" || level.name == "bf16";
+    EXPECT_EQ(fast.attend16 != nullptr, fast_at_16_bits) << level.name;
     EXPECT_EQ(f32.attend.name, fast.attend.name);
     EXPECT_EQ(f32.pilot_dot.name, fast.pilot_dot.name);
     EXPECT_EQ(f32.quantize.name, fast.quantize.name);
