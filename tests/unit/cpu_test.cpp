@@ -31,7 +31,8 @@ TEST(CpuFeaturesTest, SetOperations) {
 TEST(CpuFeaturesTest, Names) {
   EXPECT_EQ(to_string(CpuFeatures()), "none");
   EXPECT_EQ(to_string(CpuFeature::kAvx2 | CpuFeature::kF16c), "avx2 f16c");
-  EXPECT_EQ(to_string(CpuFeatures(~0U)), "avx2 fma f16c avx512 avx512vnni avx512bf16 neon dotprod i8mm bf16");
+  EXPECT_EQ(to_string(CpuFeatures(~0U)),
+            "avx2 fma f16c avx512 avx512vnni avx512bf16 neon dotprod i8mm bf16");
 }
 
 TEST(IsaTest, LevelsGrow) {
