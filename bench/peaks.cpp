@@ -98,6 +98,16 @@ std::vector<PeakLoop> peak_loops() {
   add(avx2, PeakKind::kInt16, "avx2", 16, peak_int16_avx2);
   add(vnni, PeakKind::kInt16, "avx512vnni", 32, peak_int16_avx512vnni);
   add(bf16, PeakKind::kBf16, "avx512bf16", 32, peak_bf16_avx512bf16, kPeakChains512);
+#elif defined(__aarch64__)
+  const CpuFeatures here = detect_cpu_features();
+  const bool i8mm = here.covers(kI8mmLevel);
+  const bool bf16 = here.covers(kArmBf16Level);
+  add(true, PeakKind::kF32, "neon", 4, peak_f32_neon, kPeakChainsNeon);
+  add(here.covers(kDotProdLevel), PeakKind::kInt8, "dotprod", 16, peak_int8_dotprod,
+      kPeakChainsNeon);
+  add(i8mm, PeakKind::kInt8, "i8mm", 32, peak_int8_i8mm, kPeakChainsNeon);
+  add(true, PeakKind::kInt16, "neon", 4, peak_int16_neon, kPeakChainsNeon);
+  add(bf16, PeakKind::kBf16, "bf16", 16, peak_bf16_bf16, kPeakChainsNeon);
 #endif
   return loops;
 }

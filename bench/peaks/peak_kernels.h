@@ -11,6 +11,8 @@ namespace shadowattn::bench {
 /// spills some to memory.
 inline constexpr int kPeakChains = 12;
 inline constexpr int kPeakChains512 = 16;
+/// Four units of a latency of four, as the large Arm cores have.
+inline constexpr int kPeakChainsNeon = 16;
 
 // Each runs `steps` steps of that many vector operations acc += a · b.
 void peak_f32_generic(int64_t steps);
@@ -21,5 +23,10 @@ void peak_f32_avx512(int64_t steps);
 void peak_int8_avx512vnni(int64_t steps);
 void peak_int16_avx512vnni(int64_t steps);
 void peak_bf16_avx512bf16(int64_t steps);
+void peak_f32_neon(int64_t steps);
+void peak_int16_neon(int64_t steps);
+void peak_int8_dotprod(int64_t steps);
+void peak_int8_i8mm(int64_t steps);
+void peak_bf16_bf16(int64_t steps);
 
 }  // namespace shadowattn::bench

@@ -35,8 +35,9 @@ constexpr FeatureName kFeatureNames[] = {
 
 #if defined(__aarch64__)
 // Bits of Linux's interface (asm/hwcap.h); headers older than the processors lack some.
-constexpr unsigned long kHwcapDotProd = 1UL << 20;  // in AT_HWCAP
-constexpr unsigned long kHwcap2I8mm = 1UL << 13;    // in AT_HWCAP2
+constexpr unsigned long kHwcapArmv82 = 1UL << 7 | 1UL << 8 | 1UL << 12;  // CRC32, LSE, RDM
+constexpr unsigned long kHwcapDotProd = 1UL << 20;                       // in AT_HWCAP
+constexpr unsigned long kHwcap2I8mm = 1UL << 13;                         // in AT_HWCAP2
 constexpr unsigned long kHwcap2Bf16 = 1UL << 14;
 #endif
 
@@ -71,9 +72,13 @@ CpuFeatures detect_cpu_features() {
 #elif defined(__aarch64__)
   // Linux and Android report what all cores of a machine have, also where they are of two kinds.
   found = CpuFeature::kNeon;
-  if (getauxval(AT_HWCAP) & kHwcapDotProd) found = found | CpuFeature::kDotProd;
-  if (getauxval(AT_HWCAP2) & kHwcap2I8mm) found = found | CpuFeature::kI8mm;
-  if (getauxval(AT_HWCAP2) & kHwcap2Bf16) found = found | CpuFeature::kArmBf16;
+  const unsigned long first = getauxval(AT_HWCAP);
+  const unsigned long second = getauxval(AT_HWCAP2);
+  // The ISA files are compiled for Armv8.2, which every processor with these extensions is.
+  if ((first & kHwcapArmv82) != kHwcapArmv82) return found;
+  if (first & kHwcapDotProd) found = found | CpuFeature::kDotProd;
+  if (second & kHwcap2I8mm) found = found | CpuFeature::kI8mm;
+  if (second & kHwcap2Bf16) found = found | CpuFeature::kArmBf16;
 #endif
   return found;
 }
