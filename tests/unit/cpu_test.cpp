@@ -171,6 +171,16 @@ TEST(KernelListTest, EveryIsaLevelFindsItsKernels) {
   EXPECT_EQ(used("avx512"), (Names{"avx512", "avx2", "avx512", "avx512", "avx512"}));
   EXPECT_EQ(used("avx512vnni"), (Names{"avx512", "avx512vnni", "avx512", "avx512", "avx512"}));
   EXPECT_EQ(used("avx512bf16"), (Names{"avx512", "avx512vnni", "avx512", "avx512", "avx512"}));
+#elif defined(__aarch64__)
+  // The integer families; pilot_dot alone has more than Advanced SIMD.
+  const auto integers = [&used](std::string_view isa) {
+    const Names names = used(isa);
+    return Names(names.begin() + 1, names.begin() + 4);
+  };
+  EXPECT_EQ(integers("neon"), (Names{"neon", "neon", "neon"}));
+  EXPECT_EQ(integers("dotprod"), (Names{"dotprod", "neon", "neon"}));
+  EXPECT_EQ(integers("i8mm"), (Names{"i8mm", "neon", "neon"}));
+  EXPECT_EQ(integers("bf16"), (Names{"i8mm", "neon", "neon"}));
 #endif
 }
 
@@ -188,6 +198,18 @@ TEST(KernelListTest, ListedNeedsCoverWhatTheCompilerMayUse) {
     }
     if (kernel.name == "avx512bf16") {
       EXPECT_TRUE(kernel.needs.covers(CpuFeature::kAvx512Vnni | CpuFeature::kAvx512Bf16));
+    }
+  }
+#elif defined(__aarch64__)
+  for (const KernelInfo& kernel : list_kernels()) {
+    if (kernel.name != "scalar") {
+      EXPECT_TRUE(kernel.needs.covers(CpuFeature::kNeon)) << kernel.family;
+    }
+    if (kernel.name == "dotprod") {
+      EXPECT_TRUE(kernel.needs.covers(CpuFeature::kDotProd)) << kernel.family;
+    }
+    if (kernel.name == "i8mm") {
+      EXPECT_TRUE(kernel.needs.covers(CpuFeature::kDotProd | CpuFeature::kI8mm)) << kernel.family;
     }
   }
 #endif

@@ -40,7 +40,7 @@ inline constexpr int64_t kPilotKeyBlock = 16;
 
 struct PilotTile {
   const void* queries = nullptr;      ///< packed by pack_queries
-  int64_t rows = 0;                   ///< query rows, any number
+  int64_t rows = 0;                   ///< query rows, any number: all that were packed together
   const void* keys = nullptr;         ///< packed; first block of the run
   int64_t key_blocks = 0;             ///< blocks of kPilotKeyBlock keys
   int64_t dim = 0;                    ///< multiple of 16, at most 256
