@@ -3,8 +3,8 @@
 //   row 0 · key 0, row 0 · key 1, row 1 · key 0, row 1 · key 1
 //
 // Keys:    [8 keys][dim/8][4 pairs][2 keys][8 dims] int8.
-// Queries: [4 rows][dim/8][2 pairs][2 rows][8 dims]; a pair left over [dim/8][2 rows][8 dims], a
-//          last odd row as it comes: it faces the keys twice, and its second sums are dropped.
+// Queries: step by step (see for_steps) [dim/8][rows of the step][8 dims]: two rows are a vector. A
+//          last odd row faces the keys twice, and its second sums are dropped.
 #include "kernels/pilot_dot/neon_tile.h"
 #include "kernels/simd/neon_dot.h"
 #include "kernels/simd/unroll.h"
@@ -13,35 +13,53 @@ namespace shadowattn {
 namespace {
 
 constexpr int kKeyPairs = static_cast<int>(kNeonKeys / 2);
-constexpr int kGroup = 4;         // rows that lie together, two pairs
-constexpr int kRowsPerStep = 12;  // 6 pairs × 4 pairs of keys = 24 accumulators of the 32 registers
+/// step(rows as a constant, first row) for the steps that `rows` rows are done in. 12 rows are 6
+/// pairs, and with 4 pairs of keys 24 accumulators of the 32 registers.
+template <typename Step>
+[[gnu::always_inline]] inline void for_steps(int64_t rows, Step&& step) {
+  int64_t row = 0;
+  for (; row + 12 <= rows; row += 12) step(std::integral_constant<int, 12>(), row);
+  const int64_t left = rows - row;
+  if ((left & 8) != 0) step(std::integral_constant<int, 8>(), row);
+  row += left & 8;
+  if ((left & 4) != 0) step(std::integral_constant<int, 4>(), row);
+  row += left & 4;
+  if ((left & 2) != 0) step(std::integral_constant<int, 2>(), row);
+  row += left & 2;
+  if ((left & 1) != 0) step(std::integral_constant<int, 1>(), row);
+}
 
-/// Eight dims of row pair kPair of kRows rows. `q` points at those of the first pair.
+/// Eight dims of one of the row pairs of a step.
 template <int kRows>
-[[gnu::always_inline]] inline int8x16_t load_pair(const int8_t* q, int64_t dim, int pair) {
+[[gnu::always_inline]] inline int8x16_t load_pair(const int8_t* q, int pair) {
   if constexpr (kRows == 1) {
     const int8x8_t row = vld1_s8(q);
     return vcombine_s8(row, row);
   }
-  return vld1q_s8(q + pair / 2 * kGroup * dim + pair % 2 * 16);
+  return vld1q_s8(q + pair * 16);
 }
 
 template <int kRows, int kRowPairs>
 [[gnu::always_inline]] inline void dot_pairs(const int8_t* q, const int8_t* k, int64_t dim,
                                              int32x4_t (&acc)[kRowPairs][kKeyPairs]) {
-  constexpr int64_t kQueryStep = 8 * (kRows < kGroup ? kRows : kGroup);
   unrolled<kRowPairs * kKeyPairs>([&](auto i) __attribute__((always_inline)) {
     acc[i / kKeyPairs][i % kKeyPairs] = vdupq_n_s32(0);
   });
-  for (int64_t d = 0; d < dim; d += 8, q += kQueryStep, k += 8 * kNeonKeys) {
-    int8x16_t keys[kKeyPairs];
-    unrolled<kKeyPairs>([&](auto p)
-                            __attribute__((always_inline)) { keys[p] = vld1q_s8(k + p * 16); });
-    unrolled<kRowPairs>([&](auto r) __attribute__((always_inline)) {
-      const int8x16_t rows = load_pair<kRows>(q, dim, r);
-      unrolled<kKeyPairs>([&](auto p) __attribute__((always_inline)) {
-        multiply_pairs(acc[r][p], rows, keys[p]);
+  for (int64_t d = 0; d < dim; d += 16) {
+    unrolled<2>([&](auto) __attribute__((always_inline)) {
+      int8x16_t keys[kKeyPairs];
+      unrolled<kKeyPairs>([&](auto p)
+                              __attribute__((always_inline)) { keys[p] = vld1q_s8(k + p * 16); });
+      unrolled<kRowPairs>([&](auto r) __attribute__((always_inline)) {
+        const int8x16_t rows = load_pair<kRows>(q, r);
+        unrolled<kKeyPairs>([&](auto p) __attribute__((always_inline)) {
+          multiply_pairs(acc[r][p], rows, keys[p]);
+        });
       });
+      q += 8 * kRows;
+      k += 8 * kNeonKeys;
+      // GCC would load for the second half first, and spill accumulators.
+      asm volatile("" : : : "memory");
     });
   }
 }
@@ -75,32 +93,11 @@ template <typename Tile, typename Sink>
 [[gnu::always_inline]] inline void run(const Tile& tile, Sink sink) {
   walk_keys(
       tile, sink, [&tile](int64_t key, Sink & into) __attribute__((always_inline)) {
-        int64_t row = 0;
-        for (; row + kRowsPerStep <= tile.rows; row += kRowsPerStep) {
-          step_rows<kRowsPerStep>(tile, row, key, into);
-        }
-        if (row + 8 <= tile.rows) {
-          step_rows<8>(tile, row, key, into);
-          row += 8;
-        }
-        if (row + 4 <= tile.rows) {
-          step_rows<4>(tile, row, key, into);
-          row += 4;
-        }
-        if (row + 2 <= tile.rows) {
-          step_rows<2>(tile, row, key, into);
-          row += 2;
-        }
-        if (row < tile.rows) step_rows<1>(tile, row, key, into);
+        for_steps(
+            tile.rows, [&](auto rows, int64_t row) __attribute__((always_inline)) {
+              step_rows<rows>(tile, row, key, into);
+            });
       });
-}
-
-/// kRows rows with eight dims of each after each other.
-[[gnu::always_inline]] inline void interleave(const int8_t* q, int64_t rows, int64_t dim,
-                                              int8_t* out) {
-  for (int64_t d = 0; d < dim; d += 8) {
-    for (int64_t r = 0; r < rows; ++r, out += 8) std::memcpy(out, q + r * dim + d, 8);
-  }
 }
 
 }  // namespace
@@ -116,15 +113,13 @@ void pilot_pack_keys_i8mm(const int8_t* k, int64_t keys, int64_t dim, void* pack
 
 void pilot_pack_queries_i8mm(const int8_t* q, int64_t rows, int64_t dim, void* packed) {
   auto* out = static_cast<int8_t*>(packed);
-  int64_t row = 0;
-  for (; row + kGroup <= rows; row += kGroup) {
-    interleave(q + row * dim, kGroup, dim, out + row * dim);
-  }
-  if (row + 2 <= rows) {
-    interleave(q + row * dim, 2, dim, out + row * dim);
-    row += 2;
-  }
-  if (row < rows) std::memcpy(out + row * dim, q + row * dim, static_cast<size_t>(dim));
+  for_steps(rows, [&](auto step_rows, int64_t row) {
+    for (int64_t d = 0; d < dim; d += 8) {
+      for (int64_t r = row; r < row + step_rows; ++r, out += 8) {
+        std::memcpy(out, q + r * dim + d, 8);
+      }
+    }
+  });
 }
 
 void pilot_scores_i8mm(const PilotTile& tile) { run(tile, NeonScores(tile)); }

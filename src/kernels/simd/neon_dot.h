@@ -1,6 +1,5 @@
-// Integer dot and matrix products of Arm. The intrinsics of GCC 12 want all of Armv8.2 for them;
-// the files that use these are compiled for Armv8.0 and the one extension. The assembler of
-// binutils wants it too, and is told so here: that does not let the compiler use more.
+// Integer dot and matrix products of Arm with accumulators that stay where they are, like those of
+// avx512_dot.h.
 #pragma once
 
 #include <arm_neon.h>
@@ -11,14 +10,12 @@ namespace shadowattn {
 /// FEAT_DotProd.
 template <int kLane>
 [[gnu::always_inline]] inline void dot_bytes_lane(int32x4_t& acc, int8x16_t a, int8x16_t b) {
-  asm(".arch armv8.2-a+dotprod\n\tsdot %0.4s, %1.16b, %2.4b[%c3]"
-      : "+w"(acc)
-      : "w"(a), "w"(b), "i"(kLane));
+  asm("sdot %0.4s, %1.16b, %2.4b[%c3]" : "+w"(acc) : "w"(a), "w"(b), "i"(kLane));
 }
 
 /// acc += a · bᵀ: 2 × 2 sums of eight products each, of the 64-bit halves of a and b. FEAT_I8MM.
 [[gnu::always_inline]] inline void multiply_pairs(int32x4_t& acc, int8x16_t a, int8x16_t b) {
-  asm(".arch armv8.2-a+dotprod+i8mm\n\tsmmla %0.4s, %1.16b, %2.16b" : "+w"(acc) : "w"(a), "w"(b));
+  asm("smmla %0.4s, %1.16b, %2.16b" : "+w"(acc) : "w"(a), "w"(b));
 }
 
 }  // namespace shadowattn
