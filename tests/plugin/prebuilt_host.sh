@@ -41,9 +41,9 @@ bins=$work/package/bins/linux-x64
 
 # About 1100 tokens with a fact in the middle.
 {
-  for i in {1..100}; do printf ' the men of the boat said that it was night'; done
+  for _ in {1..100}; do printf ' the men of the boat said that it was night'; done
   printf ' The code of amber falcon is velvet.'
-  for i in {1..20}; do printf ' and they went to the house by the road'; done
+  for _ in {1..20}; do printf ' and they went to the house by the road'; done
   printf ' The code of amber falcon is'
 } >"$work/prompt"
 
