@@ -1,6 +1,7 @@
 # A thin layer over CMake and scripts/: every target installs what is missing, builds, runs.
 #   CMAKE_ARGS   more arguments for configuring, e.g. CMAKE_ARGS=-DSHADOWATTN_LLAMA_DIR=$HOME/llama.cpp
 #   JOBS         parallel compilations (default: number of cores)
+#   DIST         what make dist packs (default: x64 arm64)
 
 JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 CMAKE_ARGS ?=
@@ -9,7 +10,9 @@ export JOBS CMAKE_ARGS
 AVX512_TESTS ?= *avx512*
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-asan test-tsan test-avx512 bench format tidy clean distclean
+DIST ?= x64 arm64
+
+.PHONY: help build demo test test-asan test-tsan test-avx512 bench dist format tidy clean distclean
 .NOTPARALLEL:
 
 help:
@@ -18,6 +21,7 @@ help:
 	@echo "make build      build into build/bin and build/lib"
 	@echo "make test-avx512  the AVX-512 kernels' tests in an emulator, for machines without AVX-512"
 	@echo "make bench      build, then run the kernel benchmarks"
+	@echo "make dist       archives for other machines (x86-64, 64-bit Arm) into build/dist, each tried after unpacking"
 	@echo "make test-asan  unit tests under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make test-tsan  unit tests under ThreadSanitizer"
 	@echo "make format     clang-format all sources"
@@ -53,6 +57,10 @@ bench: build
 	@set -e; ran=0; for program in build/bin/*_bench; do \
 	  if [ -x "$$program" ]; then "$$program" $(BENCH_ARGS); ran=1; fi; done; \
 	  if [ $$ran = 0 ]; then echo "make bench: build/bin has no *_bench program" >&2; exit 1; fi
+
+dist:
+	@scripts/install-deps build llama hexagon $(if $(filter arm64,$(DIST)),arm)
+	@scripts/dist $(DIST)
 
 format:
 	@scripts/install-deps format

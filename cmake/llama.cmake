@@ -236,6 +236,12 @@ set(llama_toolchain "")
 if(CMAKE_TOOLCHAIN_FILE)
   set(llama_toolchain "CMAKE_TOOLCHAIN_FILE=${CMAKE_TOOLCHAIN_FILE}")
 endif()
+set(llama_movable "")
+if(SHADOWATTN_LLAMA_ALL_VARIANTS)
+  # To be packed by scripts/dist. Not CMAKE_BUILD_RPATH_USE_ORIGIN: CMake ends such run paths with an
+  # empty entry, which is the current folder.
+  set(llama_movable CMAKE_BUILD_WITH_INSTALL_RPATH=ON CMAKE_INSTALL_RPATH=$ORIGIN)
+endif()
 set(llama_flags
   CMAKE_BUILD_TYPE=Release
   BUILD_SHARED_LIBS=ON
@@ -253,6 +259,7 @@ set(llama_flags
   CMAKE_C_COMPILER=${CMAKE_C_COMPILER}
   CMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER}
   ${llama_toolchain}
+  ${llama_movable}
   ${SHADOWATTN_LLAMA_CMAKE_ARGS})
 
 # The folder's name follows from everything that shapes the result: binary folders of equal flags

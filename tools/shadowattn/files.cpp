@@ -157,6 +157,7 @@ fs::path reference_model_path() {
       fs::path(SHADOWATTN_SOURCE_MODELS),
   };
   for (const fs::path& folder : folders) {
+    if (folder.empty()) continue;
     std::error_code ignored;
     if (fs::is_regular_file(folder / kReferenceModel, ignored)) return folder / kReferenceModel;
   }
