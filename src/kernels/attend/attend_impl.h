@@ -6,6 +6,7 @@
 
 #include "kernels/attend/attend.h"
 #include "kernels/attend/exp_impl.h"
+#include "kernels/attend/lane_tile_impl.h"
 #include "kernels/simd/load_row.h"
 
 namespace shadowattn {
@@ -223,11 +224,19 @@ void tile_output_careful(const AttendBlock& b) {
 
 template <typename Simd>
 void attend_tile_block(const AttendBlock& b) {
-  tile_logits<Simd>(b);
+  if constexpr (kMultipliesByLane<Simd>) {
+    lane_tile_logits<Simd>(b);
+  } else {
+    tile_logits<Simd>(b);
+  }
   if (b.bias != nullptr || b.logit_softcap != 0.0F) adjust_logits<Simd>(b);
   tile_softmax<Simd>(b);
   if (b.values_finite) {
-    tile_output<Simd>(b);
+    if constexpr (kMultipliesByLane<Simd>) {
+      lane_tile_output<Simd>(b);
+    } else {
+      tile_output<Simd>(b);
+    }
   } else {
     tile_output_careful<Simd>(b);
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/attend/attend_impl.h"
+#include "kernels/simd/unroll.h"
 
 namespace shadowattn {
 
@@ -61,13 +62,45 @@ void row_output(const AttendRow& a, const float* weights, float rescale, int64_t
   for (int v = 0; v < kVecs; ++v) Simd::store(a.out + d + v * Simd::kLanes, acc[v]);
 }
 
+/// The same, unrolled: with 16 vectors of four lanes GCC 12 mirrors row_output's on the stack.
+template <typename Simd, ElementType kType, int kVecs>
+void unrolled_row_output(const AttendRow& a, const float* weights, float rescale, int64_t d) {
+  using Vec = typename Simd::Vec;
+  using Block = ElementBlock<Simd, kType>;
+  Vec acc[kVecs];
+  unrolled<kVecs>([&](auto v) __attribute__((always_inline)) {
+    acc[v] = Simd::mul(Simd::load(a.out + d + v * Simd::kLanes), Simd::set1(rescale));
+  });
+  for (int64_t j = 0; j < a.keys; ++j) {
+    if (a.bias != nullptr && a.bias[j] == kMinusInfinity) continue;  // 0 · NaN would be NaN
+    const char* value = source_row(a.value, a.index[j]);
+    const Vec weight = Simd::set1(weights[j]);
+    unrolled<kVecs / Block::kVecs>([&](auto i) __attribute__((always_inline)) {
+      constexpr int kFirst = i * Block::kVecs;
+      const Block block(value, d + kFirst * Simd::kLanes);
+      unrolled<Block::kVecs>([&](auto v) __attribute__((always_inline)) {
+        acc[kFirst + v] = Simd::fma(weight, block.vec(v), acc[kFirst + v]);
+      });
+    });
+  }
+  unrolled<kVecs>([&](auto v) __attribute__((always_inline)) {
+    Simd::store(a.out + d + v * Simd::kLanes, acc[v]);
+  });
+}
+
 template <typename Simd, ElementType kType>
 void row_outputs(const AttendRow& a, const float* weights, float rescale) {
   constexpr int64_t kStep = kType == ElementType::kQ8_0 ? kQ8BlockElements : 16;
   constexpr int kNarrow = static_cast<int>(kStep) / Simd::kLanes;
   constexpr int kWide = 64 / Simd::kLanes;
   int64_t d = 0;
-  for (; d + 64 <= a.value_dim; d += 64) row_output<Simd, kType, kWide>(a, weights, rescale, d);
+  if constexpr (kWide > 8) {
+    for (; d + 64 <= a.value_dim; d += 64) {
+      unrolled_row_output<Simd, kType, kWide>(a, weights, rescale, d);
+    }
+  } else {
+    for (; d + 64 <= a.value_dim; d += 64) row_output<Simd, kType, kWide>(a, weights, rescale, d);
+  }
   for (; d < a.value_dim; d += kStep) row_output<Simd, kType, kNarrow>(a, weights, rescale, d);
 }
 
