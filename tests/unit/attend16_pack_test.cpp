@@ -116,7 +116,7 @@ void for_each_source(const Check& check) {
   }
 }
 
-TEST_P(Attend16PackTest, PackKeysTransposesPairs) {
+TEST_P(Attend16PackTest, PackKeysFollowsTheFormula) {
   const Attend16Kernel& kernel = GetParam();
   SHADOWATTN_SKIP_UNLESS_RUNS_HERE(kernel);
   for_each_source([&](const Tensor& x, const RowSource& source, const int32_t* index, int64_t first,
@@ -133,16 +133,14 @@ TEST_P(Attend16PackTest, PackKeysTransposesPairs) {
       if (j < count) expected = reference_pack(row_of(x, index != nullptr ? index[j] : first + j));
       ASSERT_EQ(step[static_cast<size_t>(j)], expected.step) << "key " << j;
       for (int64_t d = 0; d < dim; ++d) {
-        const auto word =
-            static_cast<uint32_t>(packed[static_cast<size_t>(d / 2 * kAttendBlock + j)]);
-        const auto got = static_cast<int16_t>(d % 2 == 0 ? word & 0xFFFFU : word >> 16);
+        const int16_t got = kernel.key_element(packed.data(), dim, j, d);
         ASSERT_EQ(got, expected.q[static_cast<size_t>(d)]) << "key " << j << " dim " << d;
       }
     }
   });
 }
 
-TEST_P(Attend16PackTest, PackValuesPairsNeighbours) {
+TEST_P(Attend16PackTest, PackValuesRoundsToBf16) {
   const Attend16Kernel& kernel = GetParam();
   SHADOWATTN_SKIP_UNLESS_RUNS_HERE(kernel);
   for_each_source([&](const Tensor& x, const RowSource& source, const int32_t* index, int64_t first,
@@ -153,8 +151,7 @@ TEST_P(Attend16PackTest, PackValuesPairsNeighbours) {
     EXPECT_EQ(packed.back(), 77);
     for (int64_t j = 0; j < kAttendBlock; ++j) {
       for (int64_t d = 0; d < dim; ++d) {
-        const auto word = static_cast<uint32_t>(packed[static_cast<size_t>(j / 2 * dim + d)]);
-        const uint32_t got = j % 2 == 0 ? word & 0xFFFFU : word >> 16;
+        const uint16_t got = kernel.value_element(packed.data(), dim, j, d);
         const int64_t row = index != nullptr ? index[j] : first + j;
         const uint16_t expected =
             j < count ? test::reference_bf16(test::element(x.view(), 1, row, d)) : 0;

@@ -243,7 +243,10 @@ struct Arithmetic {
 /// 2. E = 2.71e-6. Each weight is rounded to BF16, 2^-8, before it is used or summed.
 /// 3. The reference is raised only by more than 8 log2 units: at most R·log2 e / 8 times. Parts:
 ///    their references are turned into natural units, 2·u · max|s|.
-/// 5. Values are rounded to BF16: 2^-8 · |v|. Sums have 16 lanes: g = gamma(n + B + P + 21).
+/// 5. Values are rounded to BF16: 2^-8 · |v|. Sums of weights have 16 lanes. Arm's bfmmla rounds to
+///    odd, an error of 2·u, once for the products of two keys and once when it adds them: with
+///    (n + B) / 2 pairs, for a block's last key may lack a partner, n + B + 2 roundings of u, to
+///    which come B of rescaling, P and 5: g = gamma(n + 2·B + P + 21).
 /// 6. BF16 and its products have no subnormals: n · (2^-124 · max|v| + 2^-124).
 ///
 /// Weights that are w_j·(1 + d_j), |d_j| ≤ eta_j, in both sums move the output by
@@ -295,7 +298,7 @@ class ReferenceRow {
     magnitude = shrink > 0.0 ? std::min(magnitude / shrink, largest) : largest;
     const double n = static_cast<double>(keys());
     const double roundings = n + blocks() + static_cast<double>(arithmetic_.parts);
-    const double rounding = gamma(roundings + (fast() ? 21 : 5));
+    const double rounding = gamma(roundings + (fast() ? blocks() + 21 : 5));
     double first_order = move + rounding * (magnitude + std::fabs(value) + move);
     if (fast()) first_order += kBf16Unit * magnitude;
     const double underflow =

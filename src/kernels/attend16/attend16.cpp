@@ -9,6 +9,8 @@ namespace shadowattn {
                                  int32_t*, float*);                                             \
   void attend16_pack_values_##name(const RowSource&, const int32_t*, int64_t, int64_t, int64_t, \
                                    int32_t*);                                                   \
+  int16_t attend16_key_element_##name(const int32_t*, int64_t, int64_t, int64_t);               \
+  uint16_t attend16_value_element_##name(const int32_t*, int64_t, int64_t, int64_t);            \
   void attend16_block_##name(const Attend16Block&);
 #include "kernels/attend16/kernels.inc"
 #undef SHADOWATTN_KERNEL
@@ -21,6 +23,8 @@ const std::vector<Attend16Kernel>& attend16_kernels() {
    attend16_pack_query_##name,         \
    attend16_pack_keys_##name,          \
    attend16_pack_values_##name,        \
+   attend16_key_element_##name,        \
+   attend16_value_element_##name,      \
    attend16_block_##name},
 #include "kernels/attend16/kernels.inc"
 #undef SHADOWATTN_KERNEL

@@ -14,12 +14,19 @@
 // D = 128, so that operands keep 12 to 13 bits relative to the largest element of their row. Ties
 // are rounded to even. A row whose absmax is below 2^-100 counts as zero (step 0).
 //
+// Two kernels, two layouts: how keys and values are packed is each kernel's own affair; key_element
+// and value_element look an operand up.
+//
 // Errors, to first order, with u = 2^-24, δq = a / L · (1/2 + 2u·L) for an element of q, δk alike:
 //
 //   |δs| ≤ |factor| · (‖q‖₁·δk + ‖k‖₁·δq + D·δq·δk) + 6u · |s|
 //          (without the rounding of `factor`, soft-cap and bias; the six: the sum and two steps)
 //   |δp| ≤ p · (2^-8 + 2.71e-6 + u·|s - m|)     half of the last of BF16's 8 bits, 2^x, s - m
 //   |δv| ≤ |v| · 2^-8
+//
+// Sums over values are in f32, two keys at a time. AVX-512 rounds to nearest, twice for two keys;
+// Arm to odd (2u: an inexact result gets a last bit of 1), once for the sum of two products and
+// once when that is added. A last key without a partner costs 2u as well: u more for each block.
 //
 // BF16 has no subnormals here: weights, values and products below 2^-126 may count as zero. The
 // whole derivation, and the bound of an output row: tests/unit/reference.h.
@@ -49,6 +56,7 @@ namespace shadowattn {
 
 /// Lanes of the row sums.
 inline constexpr int64_t kAttend16Lanes = 16;
+inline constexpr int64_t kAttend16MaxDim = 256;
 inline constexpr float kAttend16Slack = 8.0F;
 inline constexpr float kAttend16Largest = 0x1p100F;
 
@@ -67,7 +75,7 @@ struct Attend16Block {
   const int32_t* value = nullptr;     ///< by pack_values
   int64_t rows = 0;                   ///< any number
   int64_t keys = 0;                   ///< 1 … kAttendBlock
-  int64_t dim = 0;                    ///< multiple of 16
+  int64_t dim = 0;                    ///< multiple of 16, kAttend16MaxDim at most
   int64_t value_dim = 0;              ///< multiple of 16
   /// Which keys a row sees: those at positions [row_begin, row_end) of its list. `position` is that
   /// of the block's first key. Null: all.
@@ -92,15 +100,18 @@ struct Attend16Kernel {
   /// One query row [dim] to INT16; *step = q_step. False when it, or the step, is not finite or too
   /// large.
   bool (*pack_query)(const float* q, int64_t dim, float factor, int16_t* packed, float* step);
-  /// Keys index[0 … count-1], or first … first+count-1 when index is null, as pairs of elements
-  /// [dim/2][kAttendBlock] and their steps; the rest of the block becomes zero keys. False as
-  /// above.
+  /// Keys index[0 … count-1], or first … first+count-1 when index is null, as
+  /// dim/2 · kAttendBlock words in the kernel's own layout, and their steps; the rest of the block
+  /// becomes zero keys. False as above.
   bool (*pack_keys)(const RowSource& source, const int32_t* index, int64_t first, int64_t count,
                     int64_t dim, int32_t* packed, float* step);
-  /// The same rows of V as BF16 pairs of neighbouring keys [kAttendBlock/2][dim], zero beyond
+  /// The same rows of V as BF16, kAttendBlock/2 · dim words in the kernel's own layout, zero beyond
   /// `count`.
   void (*pack_values)(const RowSource& source, const int32_t* index, int64_t first, int64_t count,
                       int64_t dim, int32_t* packed);
+  /// Element d of a packed key of the block, and the BF16 bits of that of a value, for tests.
+  int16_t (*key_element)(const int32_t* packed, int64_t dim, int64_t key, int64_t d);
+  uint16_t (*value_element)(const int32_t* packed, int64_t dim, int64_t key, int64_t d);
   void (*block)(const Attend16Block& block);
 };
 

@@ -9,6 +9,7 @@
 
 #include "kernels/attend/exp_impl.h"
 #include "kernels/attend16/avx512_pack.h"
+#include "kernels/attend16/visible_rows.h"
 #include "kernels/simd/avx512.h"
 #include "kernels/simd/avx512_dot.h"
 #include "kernels/simd/unroll.h"
@@ -66,24 +67,6 @@ inline __m512 adjust(const Attend16Block& b, int64_t r, int vec, __m512 s) {
     seen &= _mm512_cmplt_epi32_mask(position, _mm512_set1_epi32(b.row_end[r]));
   }
   return _mm512_mask_blend_ps(seen, hidden, s);
-}
-
-/// Whether every row from `row` on sees every key of a full block and nothing is to be added.
-inline bool is_plain(const Attend16Block& b, int64_t row, int rows) {
-  if (b.keys < kAttendBlock || b.bias != nullptr || b.logit_softcap != 0.0F) return false;
-  if (b.row_begin == nullptr) return true;
-  for (int64_t r = row; r < row + rows; ++r) {
-    if (b.row_begin[r] > b.position || b.row_end[r] < b.position + b.keys) return false;
-  }
-  return true;
-}
-
-inline bool sees_nothing(const Attend16Block& b, int64_t row, int rows) {
-  if (b.row_begin == nullptr) return false;
-  for (int64_t r = row; r < row + rows; ++r) {
-    if (b.row_begin[r] < b.position + b.keys && b.row_end[r] > b.position) return false;
-  }
-  return true;
 }
 
 /// Raises the reference of row r to `maximum` and rescales what it has summed so far.
@@ -233,6 +216,18 @@ void attend16_pack_values_avx512bf16(const RowSource& source, const int32_t* ind
       break;
   }
   return pack_values16<FloatElements>(rows, dim, packed);
+}
+
+int16_t attend16_key_element_avx512bf16(const int32_t* packed, int64_t /*dim*/, int64_t key,
+                                        int64_t d) {
+  const auto word = static_cast<uint32_t>(packed[d / 2 * kAttendBlock + key]);
+  return static_cast<int16_t>(d % 2 == 0 ? word & 0xFFFFU : word >> 16);
+}
+
+uint16_t attend16_value_element_avx512bf16(const int32_t* packed, int64_t dim, int64_t key,
+                                           int64_t d) {
+  const auto word = static_cast<uint32_t>(packed[key / 2 * dim + d]);
+  return static_cast<uint16_t>(key % 2 == 0 ? word & 0xFFFFU : word >> 16);
 }
 
 void attend16_block_avx512bf16(const Attend16Block& b) {
