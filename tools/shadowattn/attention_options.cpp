@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <sstream>
-#include <thread>
 
+#include "core_choice.h"
 #include "failure.h"
 #include "profile_choice.h"
 #include "text.h"
@@ -131,7 +131,7 @@ std::string mode_name(const Config& config) {
   return config.engine.mode == Mode::kDense ? "dense" : "shadow";
 }
 
-int default_threads() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
+int default_threads() { return std::max(1, static_cast<int>(usable_cores().size())); }
 
 void add_threads_option(CLI::App& app, int& threads) {
   app.add_option("-t,--threads", threads, "threads [one per core]")

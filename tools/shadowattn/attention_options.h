@@ -55,7 +55,7 @@ void check_device(const Config& config);
 /// "shadow", "dense" or "off".
 std::string mode_name(const Config& config);
 
-/// Threads when none are asked for: one per core.
+/// Threads when none are asked for: one per core that this process may use (taskset).
 int default_threads();
 
 inline constexpr int kMostThreads = 1024;

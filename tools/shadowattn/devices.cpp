@@ -7,8 +7,8 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
-#include <thread>
 
+#include "attention_options.h"
 #include "command.h"
 #include "failure.h"
 #include "llama_session.h"
@@ -40,7 +40,7 @@ json processor_json() {
   return {{"features", to_string(found)},
           {"levels", levels},
           {"level", active},
-          {"threads", std::thread::hardware_concurrency()}};
+          {"threads", default_threads()}};
 }
 
 json kernels_json() {

@@ -1,9 +1,11 @@
 #include "pilot/devices/npu_sim.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <cmath>
 #include <ctime>
 #include <new>
@@ -163,7 +165,12 @@ class NpuSim final : public Device {
       cpu_set_t set;
       CPU_ZERO(&set);
       CPU_SET(static_cast<size_t>(cpu), &set);
+#if defined(__ANDROID__)
+      const pid_t thread = pthread_gettid_np(worker_.native_handle());
+      error = sched_setaffinity(thread, sizeof set, &set) == 0 ? 0 : errno;
+#else
       error = pthread_setaffinity_np(worker_.native_handle(), sizeof set, &set);
+#endif
     }
     if (error == 0) return {};
     return Status::unsupported("npu-sim: its thread cannot be pinned to core " +
