@@ -8,16 +8,19 @@ CMAKE_ARGS ?=
 export JOBS CMAKE_ARGS
 
 AVX512_TESTS ?= *avx512*
+# 64-bit Arm in an emulator; an Arm machine tests itself.
+ARM_PRESET := $(if $(filter x86_64,$(shell uname -m)),aarch64)
 
 .DEFAULT_GOAL := help
 DIST ?= x64 arm64
 
-.PHONY: help build demo test test-asan test-tsan test-avx512 bench dist format tidy clean distclean
+.PHONY: help build demo test test-arm test-asan test-tsan test-avx512 bench dist format tidy clean distclean
 .NOTPARALLEL:
 
 help:
 	@echo "make demo       build, then read a long text with dense and with shadow attention, side by side"
-	@echo "make test       all tests: release, then the unit tests under the sanitizers"
+	@echo "make test       all tests: release, the unit tests under the sanitizers, then 64-bit Arm in an emulator"
+	@echo "make test-arm   the last alone"
 	@echo "make build      build into build/bin and build/lib"
 	@echo "make test-avx512  the AVX-512 kernels' tests in an emulator, for machines without AVX-512"
 	@echo "make bench      build, then run the kernel benchmarks"
@@ -38,8 +41,12 @@ demo: build
 	build/bin/shadowattn demo
 
 test:
-	@scripts/install-deps build llama hexagon
-	@scripts/test release asan tsan
+	@scripts/install-deps build llama hexagon $(if $(ARM_PRESET),arm)
+	@scripts/test release asan tsan $(ARM_PRESET)
+
+test-arm:
+	@scripts/install-deps build llama hexagon arm
+	@scripts/test aarch64
 
 test-asan:
 	@scripts/install-deps build hexagon
