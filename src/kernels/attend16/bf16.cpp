@@ -21,6 +21,8 @@
 #include "kernels/attend16/neon_pack.h"
 #include "kernels/attend16/visible_rows.h"
 #include "kernels/simd/neon.h"
+#include "kernels/simd/neon_dot.h"
+#include "kernels/simd/next_row.h"
 #include "kernels/simd/unroll.h"
 
 namespace shadowattn {
@@ -72,19 +74,51 @@ struct PairSums {
 
 inline PairSums no_sums() { return {vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0)}; }
 
-template <bool kKaratsuba>
-[[gnu::always_inline]] inline void add_products(PairSums& sums, const int8_t* query,
-                                                const SplitPair& key, int8x16_t key_both) {
-  const int8x16_t low = vld1q_s8(query);
-  const int8x16_t high = vld1q_s8(query + 16);
-  sums.low = vmmlaq_s32(sums.low, low, key.low);
-  sums.high = vmmlaq_s32(sums.high, high, key.high);
-  if constexpr (kKaratsuba) {
-    sums.middle = vmmlaq_s32(sums.middle, vld1q_s8(query + 32), key_both);
-  } else {
-    sums.middle = vmmlaq_s32(sums.middle, low, key.high);
-    sums.middle = vmmlaq_s32(sums.middle, high, key.low);
+/// Eight elements of a pair of keys.
+struct KeyPlanes {
+  explicit KeyPlanes(const int8_t* key)
+      : low(vld1q_s8(key)), high(vld1q_s8(key + 16)), both(vaddq_s8(low, high)) {}
+
+  int8x16_t low;
+  int8x16_t high;
+  int8x16_t both;
+};
+
+/// What one plane of the query (0 low, 1 high, 2 both) adds to the sums of a pair of rows.
+template <bool kKaratsuba, int kPlane>
+[[gnu::always_inline]] inline void add_plane(PairSums& sums, int8x16_t query,
+                                             const KeyPlanes& key) {
+  if constexpr (kPlane == 0) {
+    multiply_pairs(sums.low, query, key.low);
+    if constexpr (!kKaratsuba) multiply_pairs(sums.middle, query, key.high);
+  } else if constexpr (kPlane == 1) {
+    multiply_pairs(sums.high, query, key.high);
+    if constexpr (!kKaratsuba) multiply_pairs(sums.middle, query, key.low);
+  } else if constexpr (kKaratsuba) {
+    multiply_pairs(sums.middle, query, key.both);
   }
+}
+
+/// Eight elements of every row and of both pairs of keys. The planes of all pairs of rows lie one
+/// behind the other, and are loaded two at a time.
+template <int kPairs, bool kKaratsuba>
+[[gnu::always_inline]] inline void add_elements(const int8_t* planes, const int8_t* key,
+                                                PairSums* left, PairSums* right) {
+  constexpr int kPlanes = kPairs * 3;
+  const KeyPlanes first(key);
+  const KeyPlanes second(key + 32);
+  unrolled<(kPlanes + 1) / 2>([&](auto i) __attribute__((always_inline)) {
+    constexpr int kLoads = 2 * i + 1 < kPlanes ? 2 : 1;
+    int8x16_t query[kLoads];
+    unrolled<kLoads>([&](auto n) __attribute__((always_inline)) {
+      query[n] = vld1q_s8(planes + (2 * i + n) * 16);
+    });
+    unrolled<kLoads>([&](auto n) __attribute__((always_inline)) {
+      constexpr int kPlane = 2 * i + n;
+      add_plane<kKaratsuba, kPlane % 3>(left[kPlane / 3], query[n], first);
+      add_plane<kKaratsuba, kPlane % 3>(right[kPlane / 3], query[n], second);
+    });
+  });
 }
 
 template <bool kKaratsuba>
@@ -117,14 +151,11 @@ void logits_quad(const Attend16Block& b, const int8_t* planes, const float* row_
   unrolled<kPairs>([&](auto p) __attribute__((always_inline)) { left[p] = right[p] = no_sums(); });
   const int8_t* key = reinterpret_cast<const int8_t*>(b.key) + first_key * b.dim * 2;
   const int8_t* end = key + b.dim * 8;
-  for (; key != end; key += 64, planes += kPairs * 48) {
-    const SplitPair first = {vld1q_s8(key), vld1q_s8(key + 16)};
-    const SplitPair second = {vld1q_s8(key + 32), vld1q_s8(key + 48)};
-    const int8x16_t first_both = vaddq_s8(first.low, first.high);
-    const int8x16_t second_both = vaddq_s8(second.low, second.high);
-    unrolled<kPairs>([&](auto p) __attribute__((always_inline)) {
-      add_products<kKaratsuba>(left[p], planes + p * 48, first, first_both);
-      add_products<kKaratsuba>(right[p], planes + p * 48, second, second_both);
+  while (key != end) {
+    unrolled<2>([&](auto) __attribute__((always_inline)) {
+      add_elements<kPairs, kKaratsuba>(planes, key, left, right);
+      next_row(planes, kPairs * 48);
+      key += 64;
     });
   }
   unrolled<kPairs>([&](auto p) __attribute__((always_inline)) {
@@ -249,8 +280,10 @@ void weigh_rows(const Attend16Block& b, int64_t row, int64_t rows) {
 // GCC 12 does not inline these intrinsics into lambdas.
 inline bfloat16x8_t load_operand(const uint16_t* p) { return vreinterpretq_bf16_u16(vld1q_u16(p)); }
 
+/// Of the intrinsic GCC 12 makes moves of accumulators besides.
 inline float32x4_t add_products(float32x4_t acc, bfloat16x8_t a, bfloat16x8_t b) {
-  return vbfmmlaq_f32(acc, a, b);
+  asm("bfmmla %0.4s, %1.8h, %2.8h" : "+w"(acc) : "w"(a), "w"(b));
+  return acc;
 }
 
 /// Two rows × four elements of `out` as two 2 × 2 tiles.
@@ -265,45 +298,56 @@ inline OutTiles zip_halves(float32x4_t a, float32x4_t b) {
   return {vreinterpretq_f32_s64(vzip1q_s64(x, y)), vreinterpretq_f32_s64(vzip2q_s64(x, y))};
 }
 
+constexpr int64_t kColumns = 16;  // of `out` at a time: with 3 pairs of rows 24 accumulators
+constexpr int kTiles = static_cast<int>(kColumns / 2);
+
 /// acc[p][i] += weights of pair p · elements 2i, 2i+1 of four keys.
 template <int kPairs>
 [[gnu::always_inline]] inline void add_quad(const uint16_t* weights, const uint16_t* value,
                                             float32x4_t* acc) {
-  bfloat16x8_t x[4];
-  unrolled<4>([&](auto i) __attribute__((always_inline)) { x[i] = load_operand(value + i * 8); });
-  unrolled<kPairs>([&](auto p) __attribute__((always_inline)) {
-    const bfloat16x8_t w = load_operand(weights + p * 8);
-    unrolled<4>([&](auto i) __attribute__((always_inline)) {
-      acc[p * 4 + i] = add_products(acc[p * 4 + i], w, x[i]);
+  bfloat16x8_t w[kPairs];
+  unrolled<kPairs>([&](auto p)
+                       __attribute__((always_inline)) { w[p] = load_operand(weights + p * 8); });
+  unrolled<kTiles / 2>([&](auto i) __attribute__((always_inline)) {
+    bfloat16x8_t left = load_operand(value + i * 16);
+    bfloat16x8_t right = load_operand(value + i * 16 + 8);
+    asm("" : "+w"(left), "+w"(right));  // both here, so that one instruction loads them
+    unrolled<kPairs>([&](auto p) __attribute__((always_inline)) {
+      float32x4_t* sums = acc + p * kTiles + i * 2;
+      sums[0] = add_products(sums[0], w[p], left);
+      sums[1] = add_products(sums[1], w[p], right);
     });
   });
 }
 
-/// out[r][d …] += Σ_j p[j] · v[j][d …], eight elements.
+/// out[r][d …] += Σ_j p[j] · v[j][d …], kColumns elements.
 template <int kPairs>
 void add_values(const Attend16Block& b, int64_t row, int64_t rows, int64_t d) {
-  float32x4_t acc[kPairs * 4];
-  float* out = b.out + row * b.value_dim + d;
-  unrolled<kPairs * 2>([&](auto i) __attribute__((always_inline)) {
-    const float* x = out + i / 2 * 2 * b.value_dim + i % 2 * 4;
-    const bool pair = i / 2 * 2 + 1 < rows;
-    const OutTiles tiles =
-        zip_halves(vld1q_f32(x), pair ? vld1q_f32(x + b.value_dim) : vdupq_n_f32(0.0F));
+  constexpr int kFours = kTiles / 2;
+  const int64_t dim = b.value_dim;
+  float32x4_t acc[kPairs * kTiles];
+  float* out = b.out + row * dim + d;
+  unrolled<kPairs * kFours>([&](auto i) __attribute__((always_inline)) {
+    const float* x = out + i / kFours * 2 * dim + i % kFours * 4;
+    const bool pair = i / kFours * 2 + 1 < rows;
+    const OutTiles tiles = zip_halves(vld1q_f32(x), pair ? vld1q_f32(x + dim) : vdupq_n_f32(0.0F));
     acc[2 * i] = tiles.left;
     acc[2 * i + 1] = tiles.right;
   });
   const auto* value = reinterpret_cast<const uint16_t*>(b.value) + d * 4;
   const uint16_t* weights = b.weights;
   const uint16_t* end = weights + quads(b) * kPairs * 8;
-  for (; weights != end; weights += kPairs * 16, value += b.value_dim * 8) {
-    add_quad<kPairs>(weights, value, acc);
-    add_quad<kPairs>(weights + kPairs * 8, value + b.value_dim * 4, acc);
+  for (; weights != end; weights += kPairs * 16) {
+    unrolled<2>([&](auto quad) __attribute__((always_inline)) {
+      add_quad<kPairs>(weights + quad * kPairs * 8, value, acc);
+      next_row(value, dim * 4);
+    });
   }
-  unrolled<kPairs * 2>([&](auto i) __attribute__((always_inline)) {
-    float* x = out + i / 2 * 2 * b.value_dim + i % 2 * 4;
+  unrolled<kPairs * kFours>([&](auto i) __attribute__((always_inline)) {
+    float* x = out + i / kFours * 2 * dim + i % kFours * 4;
     const OutTiles lines = zip_halves(acc[2 * i], acc[2 * i + 1]);
     vst1q_f32(x, lines.left);
-    if (i / 2 * 2 + 1 < rows) vst1q_f32(x + b.value_dim, lines.right);
+    if (i / kFours * 2 + 1 < rows) vst1q_f32(x + dim, lines.right);
   });
 }
 
@@ -311,7 +355,7 @@ template <int kPairs>
 void attend_rows(const Attend16Block& b, int64_t row, int64_t rows) {
   if (sees_nothing(b, row, static_cast<int>(rows))) return;
   weigh_rows<kPairs>(b, row, rows);
-  for (int64_t d = 0; d < b.value_dim; d += 8) add_values<kPairs>(b, row, rows, d);
+  for (int64_t d = 0; d < b.value_dim; d += kColumns) add_values<kPairs>(b, row, rows, d);
 }
 
 /// Rows of the next group: sixes, and the last of them in two even parts of whole pairs.
