@@ -60,7 +60,8 @@ TEST(ModelTest, DenseAgreesWithHost) {
 TEST(ModelTest, ShadowWithEverythingKeptAgreesWithHost) {
   const Tokens prompt = long_prompt();
   const std::vector<float> host = last_logits("mode=off", prompt);
-  EXPECT_LT(logit_error(host, last_logits("mode=shadow,keep=1,precision=f32", prompt)), kRounding);
+  EXPECT_LT(logit_error(host, last_logits("mode=shadow,attn_error=0,keep=1,precision=f32", prompt)),
+            kRounding);
 }
 
 TEST(ModelTest, ShadowKeepsAShareAndFindsTheFact) {
@@ -81,7 +82,7 @@ TEST(ModelTest, QuantisedCache) {
   configure("mode=off");
   const std::vector<float> host = Context(options).decode({{0, 0, prompt}})[0];
   const Tokens host_answer = Context(options).generate({{0, 0, prompt}}, 24)[0];
-  for (const std::string config : {kDense, "mode=shadow,keep=1,min_rows=1"}) {
+  for (const std::string config : {kDense, "mode=shadow,attn_error=0,keep=1,min_rows=1"}) {
     configure(config);
     reset_report();
     const std::vector<float> ours = Context(options).decode({{0, 0, prompt}})[0];
