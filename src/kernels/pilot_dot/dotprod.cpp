@@ -11,8 +11,7 @@
 namespace shadowattn {
 namespace {
 
-constexpr int kGroup = 4;          // rows that share a vector
-constexpr int kGroupsPerStep = 3;  // 12 rows × 2 vectors = 24 accumulators of the 32 registers
+constexpr int kGroup = 4;  // rows that share a vector
 constexpr int64_t kUnrolledDims = 8;
 
 /// The sums of kGroups · 4 rows and eight keys.
@@ -82,22 +81,10 @@ template <typename Tile, typename Sink>
 [[gnu::always_inline]] inline void run(const Tile& tile, Sink sink) {
   walk_keys(
       tile, sink, [&tile](int64_t key, Sink & into) __attribute__((always_inline)) {
-        constexpr int kStep = kGroupsPerStep * kGroup;
-        int64_t row = 0;
-        for (; row + kStep <= tile.rows; row += kStep) step_rows<kStep>(tile, row, key, into);
-        if (row + 8 <= tile.rows) {
-          step_rows<8>(tile, row, key, into);
-          row += 8;
-        }
-        if (row + 4 <= tile.rows) {
-          step_rows<4>(tile, row, key, into);
-          row += 4;
-        }
-        if (row + 2 <= tile.rows) {
-          step_rows<2>(tile, row, key, into);
-          row += 2;
-        }
-        if (row < tile.rows) step_rows<1>(tile, row, key, into);
+        for_steps(
+            tile.rows, [&](auto rows, int64_t row) __attribute__((always_inline)) {
+              step_rows<rows>(tile, row, key, into);
+            });
       });
 }
 

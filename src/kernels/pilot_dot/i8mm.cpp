@@ -13,21 +13,6 @@ namespace shadowattn {
 namespace {
 
 constexpr int kKeyPairs = static_cast<int>(kNeonKeys / 2);
-/// step(rows as a constant, first row) for the steps that `rows` rows are done in. 12 rows are 6
-/// pairs, and with 4 pairs of keys 24 accumulators of the 32 registers.
-template <typename Step>
-[[gnu::always_inline]] inline void for_steps(int64_t rows, Step&& step) {
-  int64_t row = 0;
-  for (; row + 12 <= rows; row += 12) step(std::integral_constant<int, 12>(), row);
-  const int64_t left = rows - row;
-  if ((left & 8) != 0) step(std::integral_constant<int, 8>(), row);
-  row += left & 8;
-  if ((left & 4) != 0) step(std::integral_constant<int, 4>(), row);
-  row += left & 4;
-  if ((left & 2) != 0) step(std::integral_constant<int, 2>(), row);
-  row += left & 2;
-  if ((left & 1) != 0) step(std::integral_constant<int, 1>(), row);
-}
 
 /// Eight dims of one of the row pairs of a step.
 template <int kRows>

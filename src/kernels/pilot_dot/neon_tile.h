@@ -12,6 +12,7 @@
 #include <arm_neon.h>
 
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/pilot_dot/pilot_dot.h"
 
@@ -124,6 +125,22 @@ struct NeonRanks {
               vuzp2q_s16(vreinterpretq_s16_f32(low_share), vreinterpretq_s16_f32(high_share)));
   }
 };
+
+/// step(rows as a constant, first row) for the steps of at most 12 rows that `rows` are done in: 12
+/// rows and eight keys are 24 accumulators of the 32 registers.
+template <typename Step>
+[[gnu::always_inline]] inline void for_steps(int64_t rows, Step&& step) {
+  int64_t row = 0;
+  for (; row + 12 <= rows; row += 12) step(std::integral_constant<int, 12>(), row);
+  const int64_t left = rows - row;
+  if ((left & 8) != 0) step(std::integral_constant<int, 8>(), row);
+  row += left & 8;
+  if ((left & 4) != 0) step(std::integral_constant<int, 4>(), row);
+  row += left & 4;
+  if ((left & 2) != 0) step(std::integral_constant<int, 2>(), row);
+  row += left & 2;
+  if ((left & 1) != 0) step(std::integral_constant<int, 1>(), row);
+}
 
 /// Keys outside: eight keys (at most 4 kB) stay in the first-level cache for all rows.
 template <typename Tile, typename Sink, typename AddRows>
