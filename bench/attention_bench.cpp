@@ -11,11 +11,11 @@
 #include <vector>
 
 #include "attention_options.h"
-#include "attention_problem.h"
 #include "attention_table.h"
 #include "failure.h"
 #include "interrupt.h"
 #include "llama_session.h"
+#include "measure/attention_problem.h"
 #include "openmp_executor.h"
 #include "peaks.h"
 #include "program.h"
@@ -26,6 +26,9 @@ namespace shadowattn::bench {
 namespace {
 
 using tool::Failure;
+using tool::measure::GgmlCpu;
+using tool::measure::random_call;
+using tool::measure::RandomShape;
 
 constexpr char kHelp[] =
     "Times one attention call: ggml's own kernel, our dense kernels, and shadow attention by who\n"

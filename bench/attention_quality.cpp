@@ -5,10 +5,12 @@
 #include <limits>
 
 #include "failure.h"
-#include "tensor_element.h"
+#include "measure/tensor_element.h"
 
 namespace shadowattn::bench {
 namespace {
+
+using tool::measure::element;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr int64_t kTileRows = 8;    // query rows computed together

@@ -4,12 +4,14 @@
 #include <string>
 #include <vector>
 
-#include "attention_problem.h"
+#include "measure/attention_problem.h"
 #include "peaks.h"
 #include "shadowattn/engine.h"
 #include "shadowattn/executor.h"
 
 namespace shadowattn::bench {
+
+using tool::measure::AttentionProblem;
 
 struct TableOptions {
   std::vector<double> keeps = {0.2, 0.1};

@@ -12,9 +12,9 @@
 #include "interrupt.h"
 #include "llama_session.h"
 #include "mass_table.h"
+#include "measure/recorded_calls.h"
 #include "program.h"
 #include "progress.h"
-#include "recorded_calls.h"
 #include "summary.h"
 #include "text.h"
 
@@ -22,6 +22,7 @@ namespace shadowattn::bench {
 namespace {
 
 using tool::Failure;
+using tool::measure::RecordedCalls;
 
 constexpr char kHelp[] =
     "Chooses each token list by an estimate of its rows' logits and measures, with exact logits,\n"

@@ -10,15 +10,16 @@
 #include "failure.h"
 #include "interrupt.h"
 #include "llama_session.h"
+#include "measure/recall_table.h"
+#include "measure/recorded_calls.h"
 #include "program.h"
-#include "recall_table.h"
-#include "recorded_calls.h"
 #include "summary.h"
 #include "text.h"
 
 namespace shadowattn::bench {
 namespace {
 
+using namespace tool::measure;
 using tool::Failure;
 
 constexpr char kHelp[] =

@@ -4,10 +4,12 @@
 #include <cmath>
 
 #include "failure.h"
-#include "tensor_element.h"
+#include "measure/tensor_element.h"
 
 namespace shadowattn::bench {
 namespace {
+
+using tool::measure::element;
 
 void append_row(const TensorView& view, int64_t head, int64_t row, std::vector<float>* values) {
   for (int64_t d = 0; d < view.dim; ++d) {

@@ -4,13 +4,15 @@
 
 #include "failure.h"
 #include "interrupt.h"
+#include "measure/recall_score.h"
 #include "plan/visibility.h"
-#include "recall_score.h"
 
 namespace shadowattn::bench {
 namespace {
 
 using tool::Failure;
+using tool::measure::RowReference;
+using tool::measure::TopKQuality;
 
 /// Exact references of the rows of one run.
 class RunReference {

@@ -1,11 +1,13 @@
 #include "mass_table.h"
 
-#include "recall_score.h"
+#include "measure/recall_score.h"
 #include "text.h"
 
 namespace shadowattn::bench {
 namespace {
 
+using tool::measure::row_figures;
+using tool::measure::RowFigures;
 using Json = nlohmann::ordered_json;
 using Values = std::vector<std::vector<double>> MassResult::AtKeep::*;
 using tool::format_fixed;

@@ -6,10 +6,13 @@
 #include <cmath>
 #include <limits>
 
-#include "recall_score.h"
+#include "measure/recall_score.h"
 
 namespace shadowattn::bench {
 namespace {
+
+using tool::measure::RowReference;
+using tool::measure::TopKQuality;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 

@@ -1,5 +1,5 @@
 // Recall and mass of a row's top-k, and figures over rows, against values worked out by hand.
-#include "recall_score.h"
+#include "measure/recall_score.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include <numeric>
 #include <random>
 
-namespace shadowattn::bench {
+namespace shadowattn::tool::measure {
 namespace {
 
 // Shares 0.4, 0.3, 0.2, 0.1.
@@ -107,4 +107,4 @@ TEST(RowFigures, MeanPercentileAndWorstHead) {
 }
 
 }  // namespace
-}  // namespace shadowattn::bench
+}  // namespace shadowattn::tool::measure

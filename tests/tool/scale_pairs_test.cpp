@@ -1,11 +1,11 @@
 // The published pairs of static scales, and the two rules to choose among them.
-#include "scale_pairs.h"
+#include "measure/scale_pairs.h"
 
 #include <gtest/gtest.h>
 
 #include <limits>
 
-namespace shadowattn::bench {
+namespace shadowattn::tool::measure {
 namespace {
 
 std::vector<ScalePair> pairs(int count) {
@@ -57,4 +57,4 @@ TEST(ScalePairs, CoveringNeverClips) {
 }
 
 }  // namespace
-}  // namespace shadowattn::bench
+}  // namespace shadowattn::tool::measure

@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "engine/device_operands.h"
-#include "scale_pairs.h"
+#include "measure/scale_pairs.h"
 #include "shadowattn/attention.h"
 #include "shadowattn/device.h"
 
-namespace shadowattn::bench {
+namespace shadowattn::tool::measure {
 
 /// How queries and keys become an estimate.
 struct EstimateConfig {
@@ -35,7 +35,7 @@ class HeadEstimate {
                      DeviceOptions options);
 
   /// Quantises keys [range.begin, range.end) of a KV head. A head that no scale holds is estimated
-  /// as the engine's CPU does it. Throws tool::Failure when an operand is not finite.
+  /// as the engine's CPU does it. Throws Failure when an operand is not finite.
   void prepare(const AttentionCall& call, int64_t kv_head, KeyRange range,
                const EstimateConfig& config);
 
@@ -77,4 +77,4 @@ class HeadEstimate {
   std::vector<float> estimate_;
 };
 
-}  // namespace shadowattn::bench
+}  // namespace shadowattn::tool::measure

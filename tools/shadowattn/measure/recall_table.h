@@ -5,11 +5,11 @@
 #include <string>
 #include <vector>
 
-#include "head_estimate.h"
-#include "recall_score.h"
+#include "measure/head_estimate.h"
+#include "measure/recall_score.h"
 #include "shadowattn/executor.h"
 
-namespace shadowattn::bench {
+namespace shadowattn::tool::measure {
 
 struct RecallOptions {
   std::vector<double> keeps = {0.05, 0.1, 0.2, 0.5};
@@ -35,7 +35,7 @@ void calibrate(const AttentionCall& call, bool center_keys, Executor& executor,
 
 /// All ways to choose scales, keys with their mean and without: static pairs around the calibrated
 /// means, the engine's grids, measured scales, and bounds without requantisation. Throws
-/// tool::Failure when the means are no scales.
+/// Failure when the means are no scales.
 std::vector<EstimateConfig> recall_configs(ScalePair mean, ScalePair centred_mean, double step);
 
 /// What one configuration did, over calls.
@@ -60,7 +60,7 @@ struct RecallResult {
 };
 
 /// Adds a call to the results, one for each of `configs`. Rows with a mask that is not plain are
-/// left out. Throws tool::Failure; stops at Ctrl-C with one.
+/// left out. Throws Failure; stops at Ctrl-C with one.
 void add_call(const AttentionCall& call, const std::vector<EstimateConfig>& configs,
               const RecallOptions& options, Executor& executor, std::vector<RecallResult>* results);
 
@@ -68,4 +68,4 @@ std::string recall_markdown(const std::vector<RecallResult>& results, const Reca
 nlohmann::ordered_json recall_json(const std::vector<RecallResult>& results,
                                    const RecallOptions& options);
 
-}  // namespace shadowattn::bench
+}  // namespace shadowattn::tool::measure

@@ -6,7 +6,7 @@
 #include "kernels/half.h"
 #include "shadowattn/attention.h"
 
-namespace shadowattn::bench {
+namespace shadowattn::tool::measure {
 
 inline double element(const TensorView& view, int64_t head, int64_t row, int64_t index) {
   const void* data = view.row(head, row);
@@ -19,4 +19,4 @@ inline double element(const TensorView& view, int64_t head, int64_t row, int64_t
   return half_to_float(static_cast<const uint16_t*>(data)[index]);
 }
 
-}  // namespace shadowattn::bench
+}  // namespace shadowattn::tool::measure

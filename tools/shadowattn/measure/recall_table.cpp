@@ -1,12 +1,11 @@
-#include "recall_table.h"
+#include "measure/recall_table.h"
 
 #include "text.h"
 
-namespace shadowattn::bench {
+namespace shadowattn::tool::measure {
 namespace {
 
 using Json = nlohmann::ordered_json;
-using tool::format_fixed;
 
 double share(int64_t part, int64_t whole) {
   return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
@@ -121,4 +120,4 @@ Json recall_json(const std::vector<RecallResult>& results, const RecallOptions& 
   return all;
 }
 
-}  // namespace shadowattn::bench
+}  // namespace shadowattn::tool::measure

@@ -10,7 +10,7 @@
 
 #include "shadowattn/status.h"
 
-namespace shadowattn::bench {
+namespace shadowattn::tool::measure {
 
 struct ScalePair {
   float query = 0;
@@ -32,4 +32,4 @@ ScalePair nearest_pair(std::span<const ScalePair> pairs, ScalePair measured);
 /// that is what the estimate's steps are proportional to. nullopt: there is none.
 std::optional<ScalePair> covering_pair(std::span<const ScalePair> pairs, ScalePair measured);
 
-}  // namespace shadowattn::bench
+}  // namespace shadowattn::tool::measure

@@ -14,9 +14,9 @@
 #include "recording.h"
 #include "shadowattn/attention.h"
 
-namespace shadowattn::bench {
+namespace shadowattn::tool::measure {
 
-/// ggml's CPU backend, which must have been loaded (tool::LlamaRuntime). Throws tool::Failure.
+/// ggml's CPU backend, which must have been loaded (LlamaRuntime). Throws Failure.
 class GgmlCpu {
  public:
   explicit GgmlCpu(int threads);
@@ -39,13 +39,13 @@ struct RandomShape {
   int64_t keys = 8192;
   int64_t rows = 512;
 };
-tool::RecordedCall random_call(const RandomShape& shape);
+RecordedCall random_call(const RandomShape& shape);
 
 /// A FLASH_ATTN_EXT node with its operands. As in llama.cpp, the rows of all heads of one token lie
-/// side by side. `backend` must outlive it. Throws tool::Failure when the engine cannot take it.
+/// side by side. `backend` must outlive it. Throws Failure when the engine cannot take it.
 class AttentionProblem {
  public:
-  AttentionProblem(const tool::RecordedCall& recorded, const GgmlCpu& backend);
+  AttentionProblem(const RecordedCall& recorded, const GgmlCpu& backend);
 
   /// Views this object's memory, output included.
   AttentionCall call() const { return flash_attn_->call(0); }
@@ -70,4 +70,4 @@ class AttentionProblem {
   std::optional<plugin::FlashAttnNode> flash_attn_;
 };
 
-}  // namespace shadowattn::bench
+}  // namespace shadowattn::tool::measure

@@ -1,9 +1,9 @@
-#include "head_estimate.h"
+#include "measure/head_estimate.h"
 
 #include "failure.h"
 #include "kernels/family.h"
 
-namespace shadowattn::bench {
+namespace shadowattn::tool::measure {
 namespace {
 
 int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
@@ -24,7 +24,7 @@ ScalePair HeadEstimate::measured(const AttentionCall& call, int64_t kv_head, Key
   const HeadBucket bucket =
       operands_.prepare_keys(call, options, ScaleChoices::from(options), kv_head, range, padded,
                              quantize_, pilot_, keys_.data());
-  if (bucket.use != HeadUse::kDevice) throw tool::Failure("an operand is not finite");
+  if (bucket.use != HeadUse::kDevice) throw Failure("an operand is not finite");
   return {bucket.query_scale, bucket.key_scale};
 }
 
@@ -64,7 +64,7 @@ void HeadEstimate::prepare(const AttentionCall& call, int64_t kv_head, KeyRange 
   if (covered && !config.key_row_scales) {
     bucket_ = operands_.prepare_keys(call, options, ScaleChoices::from(options), kv_head, range,
                                      padded, quantize_, pilot_, keys_.data());
-    if (bucket_.use == HeadUse::kNonFinite) throw tool::Failure("an operand is not finite");
+    if (bucket_.use == HeadUse::kNonFinite) throw Failure("an operand is not finite");
   }
   elements_ = 0;
   clipped_ = 0;
@@ -152,4 +152,4 @@ void HeadEstimate::exact_sums(int64_t rows) {
   }
 }
 
-}  // namespace shadowattn::bench
+}  // namespace shadowattn::tool::measure

@@ -1,4 +1,4 @@
-#include "attention_problem.h"
+#include "measure/attention_problem.h"
 
 #include <cmath>
 #include <cstring>
@@ -8,12 +8,8 @@
 #include "failure.h"
 #include "kernels/half.h"
 
-namespace shadowattn::bench {
+namespace shadowattn::tool::measure {
 namespace {
-
-using tool::Failure;
-using tool::OwnedTensor;
-using tool::RecordedCall;
 
 constexpr uint16_t kHalfMinusInfinity = 0xFC00;
 
@@ -151,4 +147,4 @@ std::span<const float> AttentionProblem::output() const {
   return {static_cast<const float*>(node_->data), static_cast<size_t>(ggml_nelements(node_))};
 }
 
-}  // namespace shadowattn::bench
+}  // namespace shadowattn::tool::measure

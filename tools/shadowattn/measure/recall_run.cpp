@@ -3,15 +3,13 @@
 
 #include "failure.h"
 #include "interrupt.h"
+#include "measure/recall_table.h"
+#include "measure/tensor_element.h"
 #include "plan/list_plan.h"
 #include "plan/visibility.h"
-#include "recall_table.h"
-#include "tensor_element.h"
 
-namespace shadowattn::bench {
+namespace shadowattn::tool::measure {
 namespace {
-
-using tool::Failure;
 
 KeyRange all_visible(const Visibility& visibility) {
   return {visibility.begin(), visibility.end()};
@@ -245,7 +243,7 @@ void add_call(const AttentionCall& call, const std::vector<EstimateConfig>& conf
   const Visibility visibility(call, executor);
   std::vector<HeadEstimate> estimates(static_cast<size_t>(executor.threads()));
   for (int64_t head = 0; head < call.key.heads; ++head) {
-    if (tool::interrupted()) throw Failure("interrupted", tool::interrupted_status());
+    if (interrupted()) throw Failure("interrupted", interrupted_status());
     const std::vector<SampledRow> rows =
         sample_rows(call, visibility, head, options.every, executor);
     if (rows.empty()) throw Failure("no row has a plain causal mask");
@@ -257,4 +255,4 @@ void add_call(const AttentionCall& call, const std::vector<EstimateConfig>& conf
   }
 }
 
-}  // namespace shadowattn::bench
+}  // namespace shadowattn::tool::measure

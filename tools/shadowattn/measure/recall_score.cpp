@@ -1,11 +1,11 @@
-#include "recall_score.h"
+#include "measure/recall_score.h"
 
 #include <algorithm>
 #include <cmath>
 #include <functional>
 #include <numeric>
 
-namespace shadowattn::bench {
+namespace shadowattn::tool::measure {
 
 RowReference::RowReference(std::span<const double> logits)
     : share_(logits.begin(), logits.end()), rank_(logits.size()) {
@@ -94,4 +94,4 @@ RowFigures row_figures(std::span<const std::vector<double>> values) {
   return figures;
 }
 
-}  // namespace shadowattn::bench
+}  // namespace shadowattn::tool::measure

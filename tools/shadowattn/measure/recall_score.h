@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-namespace shadowattn::bench {
+namespace shadowattn::tool::measure {
 
 /// What the k keys with the largest estimates are worth. When the last of them tie with keys left
 /// out, which of these are kept is open: then the expectation over all choices.
@@ -48,4 +48,4 @@ struct RowFigures {
 /// `values[h]`: of the rows of head h; heads without rows do not count. All zero without rows.
 RowFigures row_figures(std::span<const std::vector<double>> values);
 
-}  // namespace shadowattn::bench
+}  // namespace shadowattn::tool::measure

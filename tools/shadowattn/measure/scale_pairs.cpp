@@ -1,11 +1,11 @@
-#include "scale_pairs.h"
+#include "measure/scale_pairs.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "plan/scale_grid.h"
 
-namespace shadowattn::bench {
+namespace shadowattn::tool::measure {
 namespace {
 
 /// Whether a pair `query` and `key` steps from the mean is one of `count`.
@@ -60,4 +60,4 @@ std::optional<ScalePair> covering_pair(std::span<const ScalePair> pairs, ScalePa
   return best;
 }
 
-}  // namespace shadowattn::bench
+}  // namespace shadowattn::tool::measure

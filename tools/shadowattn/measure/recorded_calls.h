@@ -4,20 +4,20 @@
 #include <memory>
 #include <string>
 
-#include "attention_problem.h"
 #include "failure.h"
+#include "measure/attention_problem.h"
 #include "openmp_executor.h"
 #include "recording.h"
 
-namespace shadowattn::bench {
+namespace shadowattn::tool::measure {
 
-/// Needs a tool::LlamaRuntime that outlives it. Throws tool::Failure.
+/// Needs a LlamaRuntime that outlives it. Throws Failure.
 class RecordedCalls {
  public:
   explicit RecordedCalls(int threads)
       : cpu_(threads), executor_(plugin::make_host_executor(threads)) {
     if (!executor_) {
-      throw tool::Failure("cannot start " + std::to_string(threads) + " threads");
+      throw Failure("cannot start " + std::to_string(threads) + " threads");
     }
   }
 
@@ -26,8 +26,8 @@ class RecordedCalls {
   /// step(call) for every layer of a recording; returns its number of tokens.
   template <typename Step>
   size_t for_each(const std::string& path, const Step& step) {
-    const tool::Recording recording = tool::load_recording(path);
-    for (const tool::RecordedCall& recorded : recording.calls) {
+    const Recording recording = load_recording(path);
+    for (const RecordedCall& recorded : recording.calls) {
       step(AttentionProblem(recorded, cpu_).call());
     }
     return recording.tokens.size();
@@ -38,4 +38,4 @@ class RecordedCalls {
   std::unique_ptr<Executor> executor_;
 };
 
-}  // namespace shadowattn::bench
+}  // namespace shadowattn::tool::measure
