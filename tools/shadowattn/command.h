@@ -18,5 +18,6 @@ Action add_profile(CLI::App& app);
 Action add_record(CLI::App& app);
 Action add_trace(CLI::App& app);
 Action add_eval(CLI::App& app);
+Action add_paper(CLI::App& app);
 
 }  // namespace shadowattn::tool

@@ -76,6 +76,13 @@ constexpr Subcommand kSubcommands[] = {
      "  shadowattn eval kld -f book.txt --baseline sparse-f32,block,window,oracle\n"
      "  shadowattn eval recall -f book.txt --keep 0.05,0.1,0.2 --attn-error 0.01,0.05\n",
      add_eval},
+    {"paper", "Run the experiments of the paper again, beside the published figures",
+     "Examples:\n"
+     "  shadowattn paper --quick -o report/\n"
+     "  shadowattn paper -m model.gguf -f book.txt -f other.txt -o report/\n"
+     "  shadowattn paper --only recall,kernel\n"
+     "  shadowattn paper --list\n",
+     add_paper},
 };
 
 constexpr char kMainExamples[] =

@@ -5,12 +5,11 @@
 
 #include <algorithm>
 #include <array>
-#include <cinttypes>
-#include <cstdio>
 #include <fstream>
 #include <memory>
 #include <string_view>
 
+#include "checksum.h"
 #include "failure.h"
 
 namespace shadowattn::tool {
@@ -23,31 +22,6 @@ struct GgufDeleter {
 };
 struct GgmlDeleter {
   void operator()(ggml_context* context) const { ggml_free(context); }
-};
-
-/// 64-bit FNV-1a: tells models apart, protects against nobody.
-class Checksum {
- public:
-  void add(std::string_view bytes) {
-    for (const char byte : bytes) {
-      value_ = (value_ ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
-    }
-  }
-  void add(int64_t number) {
-    std::array<char, 8> bytes{};
-    for (size_t i = 0; i < bytes.size(); ++i) {
-      bytes[i] = static_cast<char>(static_cast<uint64_t>(number) >> (8 * i));
-    }
-    add({bytes.data(), bytes.size()});
-  }
-  std::string text() const {
-    std::array<char, 32> digits{};
-    std::snprintf(digits.data(), digits.size(), "fnv1a64:%016" PRIx64, value_);
-    return digits.data();
-  }
-
- private:
-  uint64_t value_ = 0xcbf29ce484222325;
 };
 
 /// The first, the middle and the last part of `size` bytes at `begin`; all of a small tensor.

@@ -23,7 +23,9 @@ constexpr char kStyle[] = R"(
   --s6: #7cc9f2; --s7: #b48ad6; } }
 body { margin: 0 auto; max-width: 64rem; padding: 1.5rem; background: var(--page);
   color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.5rem; margin: 0 0 .5rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .25rem; }
+h1 { font-size: 1.5rem; margin: 0 0 .5rem; } h2 { font-size: 1.2rem; margin: 2.5rem 0 .25rem; }
+h3 { font-size: 1rem; margin: 1.5rem 0 .25rem; } td.prose, th.prose { text-align: left; }
+td.prose { white-space: normal; min-width: 16rem; } a { color: inherit; }
 p, ul.facts { color: var(--faint); margin: .25rem 0 .75rem; }
 ul.facts { list-style: none; padding: 0; }
 .wide { overflow-x: auto; }
@@ -58,43 +60,82 @@ std::string cell_text(const std::string& text) {
   return cell;
 }
 
-std::string markdown_row(const std::vector<std::string>& row, const std::vector<size_t>& widths) {
+std::string markdown_row(const std::vector<std::string>& row, const std::vector<size_t>& widths,
+                         size_t prose_columns) {
   std::string line = "|";
   for (size_t i = 0; i < widths.size(); ++i) {
     const std::string cell = i < row.size() ? cell_text(row[i]) : "";
     const size_t width = display_width(cell);
+    const bool left = i == 0 || i + prose_columns >= widths.size();
     const std::string padding(widths[i] > width ? widths[i] - width : 0, ' ');
-    line.append(" ").append(i == 0 ? cell + padding : padding + cell).append(" |");
+    line.append(" ").append(left ? cell + padding : padding + cell).append(" |");
   }
   return line + "\n";
 }
 
-std::string html_row(const std::vector<std::string>& row, const char* tag) {
+std::string html_row(const std::vector<std::string>& row, const char* tag, size_t first_prose) {
   std::string line = "<tr>";
-  for (const std::string& cell : row) {
-    line += std::string("<") + tag + ">" + escaped(cell) + "</" + tag + ">";
+  for (size_t i = 0; i < row.size(); ++i) {
+    line += std::string("<") + tag + (i >= first_prose ? " class=\"prose\">" : ">") +
+            escaped(row[i]) + "</" + tag + ">";
   }
   return line + "</tr>\n";
 }
 
 std::string to_html(const Grid& grid) {
-  std::string html =
-      "<div class=\"wide\"><table>\n<thead>" + html_row(grid.header, "th") + "</thead>\n<tbody>\n";
-  for (const auto& row : grid.rows) html += html_row(row, "td");
+  const size_t first_prose = grid.header.size() - std::min(grid.prose_columns, grid.header.size());
+  std::string html = "<div class=\"wide\"><table>\n<thead>" +
+                     html_row(grid.header, "th", first_prose) + "</thead>\n<tbody>\n";
+  for (const auto& row : grid.rows) html += html_row(row, "td", first_prose);
   return html + "</tbody>\n</table></div>\n";
+}
+
+std::string paragraphs(const std::string& note) {
+  std::string html;
+  for (size_t start = 0; start < note.size();) {
+    const size_t end = std::min(note.find('\n', start), note.size());
+    if (end > start) html += "<p>" + escaped(note.substr(start, end - start)) + "</p>\n";
+    start = end + 1;
+  }
+  return html;
+}
+
+std::string chapter_name(size_t section) { return "chapter-" + std::to_string(section); }
+
+std::string to_html(const Section& section, size_t index) {
+  std::string html;
+  if (!section.heading.empty() && section.depth == 0) {
+    html += "<h2 id=\"" + chapter_name(index) + "\">" + escaped(section.heading) + "</h2>\n";
+  } else if (!section.heading.empty()) {
+    html += "<h3>" + escaped(section.heading) + "</h3>\n";
+  }
+  html += paragraphs(section.note) + section.picture;
+  if (!section.grid.empty()) html += to_html(section.grid);
+  return html;
+}
+
+std::string contents_html(const std::vector<Section>& sections) {
+  std::string html = "<ol>\n";
+  for (size_t i = 0; i < sections.size(); ++i) {
+    if (sections[i].depth > 0 || sections[i].heading.empty()) continue;
+    html +=
+        "<li><a href=\"#" + chapter_name(i) + "\">" + escaped(sections[i].heading) + "</a></li>\n";
+  }
+  return html + "</ol>\n";
 }
 
 }  // namespace
 
 std::string to_markdown(const Grid& grid) {
   const std::vector<size_t> widths = column_widths(grid);
-  std::string text = markdown_row(grid.header, widths) + "|";
+  std::string text = markdown_row(grid.header, widths, grid.prose_columns) + "|";
   for (size_t i = 0; i < widths.size(); ++i) {
     const std::string dashes(widths[i], '-');
-    text += i == 0 ? " " + dashes + " |" : " " + dashes + ":|";
+    const bool left = i == 0 || i + grid.prose_columns >= widths.size();
+    text += left ? " " + dashes + " |" : " " + dashes + ":|";
   }
   text += "\n";
-  for (const auto& row : grid.rows) text += markdown_row(row, widths);
+  for (const auto& row : grid.rows) text += markdown_row(row, widths, grid.prose_columns);
   return text;
 }
 
@@ -117,12 +158,8 @@ std::string to_html(const Page& page) {
   html += "<body>\n<h1>" + escaped(page.title) + "</h1>\n<ul class=\"facts\">\n";
   for (const std::string& fact : page.facts) html += "<li>" + escaped(fact) + "</li>\n";
   html += "</ul>\n";
-  for (const Section& section : page.sections) {
-    if (!section.heading.empty()) html += "<h2>" + escaped(section.heading) + "</h2>\n";
-    if (!section.note.empty()) html += "<p>" + escaped(section.note) + "</p>\n";
-    html += section.picture;
-    if (!section.grid.empty()) html += to_html(section.grid);
-  }
+  if (page.contents) html += contents_html(page.sections);
+  for (size_t i = 0; i < page.sections.size(); ++i) html += to_html(page.sections[i], i);
   return html + "</body>\n</html>\n";
 }
 

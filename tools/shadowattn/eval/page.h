@@ -10,6 +10,8 @@ namespace shadowattn::tool::eval {
 struct Grid {
   std::vector<std::string> header;
   std::vector<std::vector<std::string>> rows;
+  /// So many columns at the end hold sentences: aligned to the left, broken into lines on a page.
+  size_t prose_columns = 0;
 
   bool empty() const { return rows.empty(); }
 };
@@ -19,15 +21,17 @@ std::string to_markdown(const Grid& grid);
 
 struct Section {
   std::string heading;
-  std::string note;       ///< what the figures are; may be empty
+  std::string note;       ///< what the figures are; may be empty; a paragraph per line
   Grid grid{};            ///< may be empty
   std::string picture{};  ///< SVG of plots.h, for the page only; may be empty
   bool page_only = false;
+  int depth = 0;  ///< 0: a chapter, 1: a part of the one before
 };
 
 struct Page {
   std::string title;
   std::vector<std::string> facts;  ///< one line each: model, text, settings
+  bool contents = false;           ///< a page begins with links to its chapters
   std::vector<Section> sections;
 };
 

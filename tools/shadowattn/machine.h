@@ -1,0 +1,12 @@
+// This machine in words, for reports.
+#pragma once
+
+#include <string>
+
+namespace shadowattn::tool {
+
+/// "AMD Ryzen 9 7950X, 16 cores, 63 GiB, avx512bf16": processor, cores that this process may use,
+/// memory, level of the kernels in use. llama.cpp's CPU backend must have been loaded.
+std::string describe_machine();
+
+}  // namespace shadowattn::tool

@@ -1,0 +1,113 @@
+#include "paper/report.h"
+
+#include <algorithm>
+
+#include "paper/published.h"
+#include "text.h"
+
+namespace shadowattn::tool::paper {
+namespace {
+
+// When the findings were made, and how to make them again.
+std::string provenance(const ReportedExperiment& reported, const Findings& findings,
+                       const Results& results, const std::string& command) {
+  std::string first = findings.front().second.started;
+  std::string last = first;
+  double seconds = 0;
+  for (const auto& [part, finding] : findings) {
+    first = std::min(first, finding.started);
+    last = std::max(last, finding.started);
+    seconds += finding.seconds;
+  }
+  const std::string when = first == last ? first : first + " to " + last;
+  return "Measured " + when + " in " + format_seconds(seconds) + " on " + results.facts().machine +
+         ": " + command + " --only " + reported.experiment->id;
+}
+
+// Which parts are missing, and why.
+std::string missing(const ReportedExperiment& reported, const Findings& findings) {
+  std::string text;
+  for (const Part& part : reported.parts) {
+    if (find_part(findings, part.id) != nullptr) continue;
+    const auto failure = reported.failures.find(part.id);
+    const std::string why = failure == reported.failures.end() ? "not yet" : failure->second;
+    text.append(text.empty() ? "Not measured: " : "; ").append(part.label + " (" + why + ")");
+  }
+  return text;
+}
+
+void add_chapter(const ReportedExperiment& reported, const Results& results,
+                 const std::string& command, eval::Page* page) {
+  const Experiment& experiment = *reported.experiment;
+  eval::Section head;
+  head.heading = experiment.title + " (" + experiment.source + ")";
+  head.note = experiment.about;
+  page->sections.push_back(std::move(head));
+  const Findings findings = results.findings(experiment.id, reported.parts);
+  if (!findings.empty()) {
+    for (eval::Section& section : experiment.write(findings).sections) {
+      section.depth = 1;
+      page->sections.push_back(std::move(section));
+    }
+  }
+  eval::Section end;
+  end.depth = 1;
+  end.note = missing(reported, findings);
+  if (reported.parts.empty()) end.note = "Nothing of it can be measured with this model and text.";
+  if (!findings.empty()) {
+    end.note += (end.note.empty() ? "" : "\n") + provenance(reported, findings, results, command);
+  }
+  page->sections.push_back(std::move(end));
+}
+
+std::vector<std::string> facts_of(const Results& results, const std::string& command) {
+  const RunFacts& facts = results.facts();
+  std::vector<std::string> lines = {
+      "Model: " + facts.model + " (" + facts.description + ", " + facts.model_checksum + ")",
+      "Text: " + facts.texts, "Machine: " + facts.machine, "Version: " + facts.version,
+      "Command: " + command};
+  if (facts.quick) {
+    lines.emplace_back(
+        "Quick run: few short texts. Its figures show that everything works, no more.");
+  }
+  lines.emplace_back("Published figures: " + std::string(published::kPaper) +
+                     ", measured there on phones with other models. Nothing here ran on a phone or "
+                     "an NPU; npu-sim is a thread on a core of this machine.");
+  return lines;
+}
+
+}  // namespace
+
+eval::Grid claims_grid(const Results& results, const std::vector<ReportedExperiment>& all) {
+  eval::Grid grid;
+  grid.header = {"what", "published", "source", "here", "remark"};
+  grid.prose_columns = 1;
+  for (const ReportedExperiment& reported : all) {
+    const Findings findings = results.findings(reported.experiment->id, reported.parts);
+    if (findings.empty()) continue;
+    for (const Claim& claim : reported.experiment->write(findings).claims) {
+      grid.rows.push_back(
+          {claim.what, claim.published, claim.source, claim.measured, claim.remark});
+    }
+  }
+  return grid;
+}
+
+eval::Page report_page(const Results& results, const std::vector<ReportedExperiment>& all,
+                       const std::string& command) {
+  eval::Page page;
+  page.title = "shadowAttn's experiments, run again";
+  page.facts = facts_of(results, command);
+  page.contents = true;
+  eval::Section claims;
+  claims.heading = "Published and here";
+  claims.note = "An empty remark: the figure here bears the published one out.";
+  claims.grid = claims_grid(results, all);
+  page.sections.push_back(std::move(claims));
+  for (const ReportedExperiment& reported : all) {
+    add_chapter(reported, results, command, &page);
+  }
+  return page;
+}
+
+}  // namespace shadowattn::tool::paper

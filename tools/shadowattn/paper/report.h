@@ -1,0 +1,28 @@
+// The report of `shadowattn paper`: one page from what was found.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "eval/page.h"
+#include "paper/experiment.h"
+#include "paper/results.h"
+
+namespace shadowattn::tool::paper {
+
+/// One experiment as it is to be reported.
+struct ReportedExperiment {
+  const Experiment* experiment = nullptr;
+  std::vector<Part> parts;                      ///< what there is to measure
+  std::map<std::string, std::string> failures;  ///< part -> why it could not be measured
+};
+
+/// The table of claims, then a chapter for each experiment. `command`: what made it, without
+/// --only.
+eval::Page report_page(const Results& results, const std::vector<ReportedExperiment>& all,
+                       const std::string& command);
+
+/// The table of claims alone.
+eval::Grid claims_grid(const Results& results, const std::vector<ReportedExperiment>& all);
+
+}  // namespace shadowattn::tool::paper
