@@ -43,6 +43,32 @@ TEST(Page, TextLeavesOutWhatIsForThePageOnly) {
   EXPECT_NE(to_html(page).find("picture"), std::string::npos);
 }
 
+TEST(Page, ChaptersHaveLinksAndPartsHaveNone) {
+  Page page;
+  page.title = "title";
+  page.contents = true;
+  page.sections = {{"first", "one\ntwo"}, {"inside", ""}, {"second", ""}};
+  page.sections[1].depth = 1;
+  const std::string html = to_html(page);
+  EXPECT_EQ(occurrences(html, "<a href=\"#"), 2U);
+  EXPECT_EQ(occurrences(html, "<h2 id=\""), 2U);
+  EXPECT_NE(html.find("<h3>inside</h3>"), std::string::npos);
+  EXPECT_NE(html.find("<p>one</p>\n<p>two</p>"), std::string::npos);
+}
+
+TEST(Markdown, SentencesAreAlignedToTheLeft) {
+  Grid grid = {{"a", "b", "why"}, {{"x", "1", "so"}, {"y", "12", "not so"}}};
+  grid.prose_columns = 1;
+  EXPECT_EQ(to_markdown(grid),
+            "| a |  b | why    |\n"
+            "| - | --:| ------ |\n"
+            "| x |  1 | so     |\n"
+            "| y | 12 | not so |\n");
+  Page page;
+  page.sections.push_back({"", "", grid});
+  EXPECT_EQ(occurrences(to_html(page), "<td class=\"prose\">"), 2U);
+}
+
 TEST(Markdown, ColumnsAreAligned) {
   EXPECT_EQ(to_markdown({{"a", "Δp"}, {{"long name", "1"}, {"x", "12.5 | 3"}}}),
             "| a         |       Δp |\n"

@@ -31,8 +31,8 @@ struct Section {
 struct Page {
   std::string title;
   std::vector<std::string> facts;  ///< one line each: model, text, settings
-  bool contents = false;           ///< a page begins with links to its chapters
   std::vector<Section> sections;
+  bool contents = false;  ///< a page begins with links to its chapters
 };
 
 /// For a terminal; sections of the page only are left out.

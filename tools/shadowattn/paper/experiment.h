@@ -6,17 +6,13 @@
 #pragma once
 
 #include <functional>
-#include <map>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
-#include "eval/page.h"
+#include "paper/findings.h"
 #include "paper/workbench.h"
 
 namespace shadowattn::tool::paper {
-
-using Json = nlohmann::ordered_json;
 
 /// The least that is measured and kept at once: what an interruption may lose.
 struct Part {
@@ -24,34 +20,6 @@ struct Part {
   std::string label;   ///< for the progress line: "4,096 tokens"
   double seconds = 1;  ///< a guess for two cores and the reference model; for the time left
   std::function<Json(const Workbench&)> measure;  ///< throws Failure, also on Ctrl-C
-};
-
-/// What a part found, and when.
-struct Finding {
-  Json values;
-  std::string started;  ///< UTC, ISO 8601
-  double seconds = 0;   ///< that it took
-};
-
-/// The findings of one experiment by the id of the part, in the order of the parts; those that
-/// could not be measured are missing.
-using Findings = std::vector<std::pair<std::string, Finding>>;
-
-/// The values of a part, or null.
-const Json* find_part(const Findings& findings, const std::string& id);
-
-/// A line of the table that the report begins with.
-struct Claim {
-  std::string what;       ///< "Recall at 20 %, mean over heads"
-  std::string published;  ///< "99.03 % (Qwen2-0.5B)"
-  std::string source;     ///< "Table 4"
-  std::string measured;   ///< "98.7 %"
-  std::string remark;     ///< why they differ, or "unexplained"; empty: they agree
-};
-
-struct Chapter {
-  std::vector<Claim> claims;
-  std::vector<eval::Section> sections;  ///< of depth 1
 };
 
 struct Experiment {

@@ -204,7 +204,7 @@ class Run {
       return true;
     }
     finding.seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    results_.add(*reported.experiment, part.id, std::move(finding));
+    results_.add(reported.experiment->id, part.id, std::move(finding));
     write_report();
     return !interrupted();
   }

@@ -43,12 +43,10 @@ void add_chapter(const ReportedExperiment& reported, const Results& results,
   head.heading = experiment.title + " (" + experiment.source + ")";
   head.note = experiment.about;
   page->sections.push_back(std::move(head));
-  const Findings findings = results.findings(experiment.id, reported.parts);
-  if (!findings.empty()) {
-    for (eval::Section& section : experiment.write(findings).sections) {
-      section.depth = 1;
-      page->sections.push_back(std::move(section));
-    }
+  const Findings findings = reported.findings(results);
+  for (eval::Section& section : reported.chapter(findings).sections) {
+    section.depth = 1;
+    page->sections.push_back(std::move(section));
   }
   eval::Section end;
   end.depth = 1;
@@ -78,14 +76,29 @@ std::vector<std::string> facts_of(const Results& results, const std::string& com
 
 }  // namespace
 
+Findings ReportedExperiment::findings(const Results& results) const {
+  std::vector<std::string> ids;
+  for (const Part& part : parts) ids.push_back(part.id);
+  return results.findings(experiment->id, ids);
+}
+
+Chapter ReportedExperiment::chapter(const Findings& findings) const {
+  if (findings.empty()) return {};
+  try {
+    return experiment->write(findings);
+  } catch (const Json::exception&) {
+    eval::Section complaint;
+    complaint.note = "Its results in paper.json are damaged; --fresh measures everything again.";
+    return {{}, {complaint}};
+  }
+}
+
 eval::Grid claims_grid(const Results& results, const std::vector<ReportedExperiment>& all) {
   eval::Grid grid;
   grid.header = {"what", "published", "source", "here", "remark"};
   grid.prose_columns = 1;
   for (const ReportedExperiment& reported : all) {
-    const Findings findings = results.findings(reported.experiment->id, reported.parts);
-    if (findings.empty()) continue;
-    for (const Claim& claim : reported.experiment->write(findings).claims) {
+    for (const Claim& claim : reported.chapter(reported.findings(results)).claims) {
       grid.rows.push_back(
           {claim.what, claim.published, claim.source, claim.measured, claim.remark});
     }

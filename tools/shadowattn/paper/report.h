@@ -1,6 +1,7 @@
 // The report of `shadowattn paper`: one page from what was found.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,11 @@ struct ReportedExperiment {
   const Experiment* experiment = nullptr;
   std::vector<Part> parts;                      ///< what there is to measure
   std::map<std::string, std::string> failures;  ///< part -> why it could not be measured
+
+  /// Those of the results that belong to it.
+  Findings findings(const Results& results) const;
+  /// What is written from these: nothing when there are none, a complaint when they are damaged.
+  Chapter chapter(const Findings& findings) const;
 };
 
 /// The table of claims, then a chapter for each experiment. `command`: what made it, without

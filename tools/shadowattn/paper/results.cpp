@@ -74,18 +74,19 @@ bool Results::has(const std::string& experiment, const std::string& part) const 
   return found != found_.end() && found->second.count(part) > 0;
 }
 
-void Results::add(const Experiment& experiment, const std::string& part, Finding finding) {
-  found_[experiment.id][part] = std::move(finding);
+void Results::add(const std::string& experiment, const std::string& part, Finding finding) {
+  found_[experiment][part] = std::move(finding);
   write();
 }
 
-Findings Results::findings(const std::string& experiment, const std::vector<Part>& parts) const {
+Findings Results::findings(const std::string& experiment,
+                           const std::vector<std::string>& parts) const {
   Findings all;
   const auto found = found_.find(experiment);
   if (found == found_.end()) return all;
-  for (const Part& part : parts) {
-    const auto finding = found->second.find(part.id);
-    if (finding != found->second.end()) all.emplace_back(part.id, finding->second);
+  for (const std::string& part : parts) {
+    const auto finding = found->second.find(part);
+    if (finding != found->second.end()) all.emplace_back(part, finding->second);
   }
   return all;
 }

@@ -4,8 +4,9 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
-#include "paper/experiment.h"
+#include "paper/findings.h"
 
 namespace shadowattn::tool::paper {
 
@@ -33,9 +34,9 @@ class Results {
   const RunFacts& facts() const { return facts_; }
   bool has(const std::string& experiment, const std::string& part) const;
   /// Keeps a finding, on disk too, or throws Failure.
-  void add(const Experiment& experiment, const std::string& part, Finding finding);
+  void add(const std::string& experiment, const std::string& part, Finding finding);
   /// Of one experiment: those of `parts` that there are, in their order.
-  Findings findings(const std::string& experiment, const std::vector<Part>& parts) const;
+  Findings findings(const std::string& experiment, const std::vector<std::string>& parts) const;
 
   /// Writes everything again, with the command line and whether all is measured.
   void save(const std::string& command, bool complete);

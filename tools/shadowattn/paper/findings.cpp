@@ -1,4 +1,4 @@
-#include "paper/experiment.h"
+#include "paper/findings.h"
 
 namespace shadowattn::tool::paper {
 
