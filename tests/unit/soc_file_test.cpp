@@ -18,8 +18,8 @@ namespace {
 using test::LaunchProblem;
 using test::net;
 
-std::string shipped_text() {
-  std::ifstream file(SHADOWATTN_SOURCE_SOC "/snapdragon-8gen3.json");
+std::string shipped_text(const std::string& name = "snapdragon-8gen3.json") {
+  std::ifstream file(SHADOWATTN_SOURCE_SOC "/" + name);
   std::ostringstream text;
   text << file.rdbuf();
   return text.str();
@@ -38,21 +38,42 @@ class SocText {
     std::string limits;
     std::string times;
     for (const auto& [name, figure] : figures_) {
-      if (figure.empty()) continue;
-      const size_t blank = figure.find(' ');
-      std::string& group =
-          name == "compile" || name == "launch" || name == "head" || name.ends_with("_rate")
-              ? times
-              : limits;
-      group += (group.empty() ? "\"" : ", \"") + name +
-               "\": {\"value\": " + figure.substr(0, blank) + ", \"unit\": \"" +
-               figure.substr(blank + 1) + "\", \"source\": \"a test\"}";
+      const bool is_time =
+          name == "compile" || name == "launch" || name == "head" || name.starts_with("oper");
+      add(is_time ? times : limits, name, figure);
     }
+    std::string prefill;
+    for (const auto& [name, figure] : prefill_) add(prefill, name, figure);
+    if (!prefill_.empty()) prefill = ", \"prefill\": {" + prefill + "}";
     return "{\"schema\": 1, \"name\": \"tested\", \"limits\": {" + limits + "}, \"times\": {" +
-           times + "}}";
+           times + "}" + prefill + "}";
+  }
+
+  /// With all figures of that section, which is left out otherwise.
+  SocText& with_prefill() {
+    prefill_ = {{"linear_rate", "2 Top/s"},     {"pilot_rate", "500 Gop/s"},
+                {"estimate_rate", "9 Gop/s"},   {"select", "4 ns"},
+                {"attend_rate", "20 Gop/s"},    {"dense_attention", "0.05 us"},
+                {"prime_cores", "1 cores"},     {"middle_cores", "5 cores"},
+                {"small_cores", "0 cores"},     {"prime_speed", "2.5 times"},
+                {"small_speed", "0.5 times"},   {"dense_scaling", "0.5 exponent"},
+                {"memory_bandwidth", "60 GB/s"}};
+    return *this;
+  }
+  SocText& set_prefill(const std::string& name, const std::string& figure) {
+    prefill_.at(name) = figure;
+    return *this;
   }
 
  private:
+  static void add(std::string& group, const std::string& name, const std::string& figure) {
+    if (figure.empty()) return;
+    const size_t blank = figure.find(' ');
+    group += (group.empty() ? "\"" : ", \"") + name + "\": {\"value\": " + figure.substr(0, blank) +
+             ", \"unit\": \"" + figure.substr(blank + 1) + "\", \"source\": \"a test\"}";
+  }
+
+  std::map<std::string, std::string> prefill_;
   std::map<std::string, std::string> figures_ = {{"max_heads", "4 heads"},
                                                  {"max_rows", "64 rows"},
                                                  {"max_keys", "256 keys"},
@@ -103,6 +124,69 @@ TEST(SocFile, TheShippedOneSaysWhatWasPublished) {
   EXPECT_EQ(c.timeout, std::chrono::seconds(6));
   EXPECT_EQ(c.max_graph_bytes, 8 << 20);
   EXPECT_TRUE(c.concurrent);
+}
+
+TEST(SocFile, ShippedOnesHaveWhatAPrefillTakes) {
+  for (const char* name : {"snapdragon-8gen3.json", "snapdragon-8gen2.json"}) {
+    const auto soc = parse_soc(shipped_text(name), name);
+    ASSERT_TRUE(soc.ok()) << soc.status().message();
+    EXPECT_TRUE(soc.value().prefill.has_value()) << name;
+  }
+}
+
+TEST(SocFile, PrefillMayBeLeftOut) {
+  const auto without = parse_soc(SocText().text(), "x");
+  ASSERT_TRUE(without.ok()) << without.status().message();
+  EXPECT_FALSE(without.value().prefill.has_value());
+  const auto with = parse_soc(SocText().with_prefill().text(), "x");
+  ASSERT_TRUE(with.ok()) << with.status().message();
+  ASSERT_TRUE(with.value().prefill.has_value());
+  const PrefillRates& rates = *with.value().prefill;
+  EXPECT_EQ(rates.linear_operations_per_second, 2e12);
+  EXPECT_EQ(rates.pilot_operations_per_second, 5e11);
+  EXPECT_EQ(rates.estimate_operations_per_second, 9e9);
+  EXPECT_EQ(rates.select_ns, 4.0);
+  EXPECT_EQ(rates.attend_operations_per_second, 2e10);
+  EXPECT_EQ(rates.dense_attention_ns, 50.0);
+  EXPECT_EQ(rates.dense_scaling, 0.5);
+  EXPECT_EQ(rates.memory_bytes_per_second, 6e10);
+  EXPECT_EQ(rates.prime_cores, 1);
+  EXPECT_EQ(rates.middle_cores, 5);
+  EXPECT_EQ(rates.small_cores, 0);
+  EXPECT_EQ(rates.prime_speed, 2.5);
+  EXPECT_EQ(rates.small_speed, 0.5);
+}
+
+TEST(SocFile, PrefillIsCheckedLikeTheRest) {
+  for (const char* name : {"linear_rate", "pilot_rate", "estimate_rate", "select", "attend_rate",
+                           "dense_attention", "dense_scaling", "memory_bandwidth", "prime_cores",
+                           "middle_cores", "small_cores", "prime_speed", "small_speed"}) {
+    expect_error(SocText().with_prefill().set_prefill(name, "").text(),
+                 std::string("lacks \"") + name + "\"");
+  }
+  const std::pair<const char*, const char*> bad[] = {
+      {"linear_rate", "0 Top/s"},
+      {"select", "0 ns"},
+      {"select", "-1 ns"},
+      {"select", "2 s"},
+      {"attend_rate", "1 op/s"},
+      {"dense_attention", "1 GB/s"},
+      {"dense_scaling", "1.1 exponent"},
+      {"middle_cores", "0 cores"},
+      {"small_cores", "-1 cores"},
+      {"prime_cores", "1.5 cores"},
+      {"prime_speed", "0 times"},
+      {"small_speed", "1e9 times"},
+      {"memory_bandwidth", "3 GiB"},
+  };
+  for (const auto& [name, figure] : bad) {
+    expect_error(SocText().with_prefill().set_prefill(name, figure).text(),
+                 std::string("prefill.") + name);
+  }
+  const std::string good = SocText().with_prefill().text();
+  expect_error(replaced(good, "\"prefill\": {", "\"prefill\": [], \"x\": {"), "unknown entry");
+  expect_error(replaced(good, "\"pilot_rate\"", "\"pilots\""), "unknown entry \"pilots\"");
+  expect_error(replaced(good, "\"prime_cores\"", "\"small_cores\""), "twice");
 }
 
 TEST(SocFile, EveryFigureArrives) {

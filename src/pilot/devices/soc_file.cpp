@@ -34,8 +34,12 @@ constexpr Unit kKeys[] = {{"keys", 1.0}};
 constexpr Unit kElements[] = {{"elements", 1.0}};
 constexpr Unit kGraphs[] = {{"graphs", 1.0}};
 constexpr Unit kOperations[] = {{"operations", 1.0}};
+constexpr Unit kCores[] = {{"cores", 1.0}};
+constexpr Unit kFactors[] = {{"times", 1.0}};
+constexpr Unit kExponents[] = {{"exponent", 1.0}};
 
-constexpr double kHour = 3600e9;  // ns
+constexpr double kHour = 3600e9;        // ns
+constexpr char kPrefill[] = "prefill";  // the group that a file may leave out
 
 /// One figure of a file: its place, the units it may have, its range in the first of these.
 struct Figure {
@@ -67,6 +71,19 @@ enum FigureIndex : size_t {
   kHead,
   kOperationRate,
   kOperandRate,
+  kLinearRate,
+  kPilotRate,
+  kEstimateRate,
+  kSelect,
+  kAttendRate,
+  kDenseAttention,
+  kDenseScaling,
+  kMemoryBandwidth,
+  kPrimeCores,
+  kMiddleCores,
+  kSmallCores,
+  kPrimeSpeed,
+  kSmallSpeed,
   kFigures,
 };
 
@@ -90,6 +107,19 @@ constexpr std::array<Figure, kFigures> kFigureTable = {{
     {"times", "head", kTimes, 0, kHour, false},
     {"times", "operation_rate", kOperationRates, 1e6, 1e18, false},
     {"times", "operand_rate", kByteRates, 1e6, 1e18, false, false},
+    {kPrefill, "linear_rate", kOperationRates, 1e6, 1e18, false},
+    {kPrefill, "pilot_rate", kOperationRates, 1e6, 1e18, false},
+    {kPrefill, "estimate_rate", kOperationRates, 1e6, 1e18, false},
+    {kPrefill, "select", kTimes, 1e-6, 1e6, false},
+    {kPrefill, "attend_rate", kOperationRates, 1e6, 1e18, false},
+    {kPrefill, "dense_attention", kTimes, 1e-6, 1e6, false},
+    {kPrefill, "dense_scaling", kExponents, 0, 1, false},
+    {kPrefill, "memory_bandwidth", kByteRates, 1e6, 1e18, false},
+    {kPrefill, "prime_cores", kCores, 0, 256, true},
+    {kPrefill, "middle_cores", kCores, 1, 256, true},
+    {kPrefill, "small_cores", kCores, 0, 256, true},
+    {kPrefill, "prime_speed", kFactors, 0.01, 100, false},
+    {kPrefill, "small_speed", kFactors, 0.01, 100, false},
 }};
 
 using Values = std::array<double, kFigures>;
@@ -191,6 +221,23 @@ Status check_multiple(const Values& values, FigureIndex maximum, FigureIndex mul
   return {};
 }
 
+PrefillRates prefill_rates(const Values& values) {
+  const auto whole = [&](FigureIndex i) { return static_cast<int>(values[i]); };
+  return {.linear_operations_per_second = values[kLinearRate],
+          .pilot_operations_per_second = values[kPilotRate],
+          .estimate_operations_per_second = values[kEstimateRate],
+          .select_ns = values[kSelect],
+          .attend_operations_per_second = values[kAttendRate],
+          .dense_attention_ns = values[kDenseAttention],
+          .dense_scaling = values[kDenseScaling],
+          .memory_bytes_per_second = values[kMemoryBandwidth],
+          .prime_cores = whole(kPrimeCores),
+          .middle_cores = whole(kMiddleCores),
+          .small_cores = whole(kSmallCores),
+          .prime_speed = values[kPrimeSpeed],
+          .small_speed = values[kSmallSpeed]};
+}
+
 SocDescription describe(const Values& values, const std::string& name) {
   const auto whole = [&](FigureIndex i) { return static_cast<int32_t>(values[i]); };
   const auto bytes = [&](FigureIndex i) { return static_cast<int64_t>(values[i]); };
@@ -221,19 +268,23 @@ SocDescription describe(const Values& values, const std::string& name) {
 }
 
 Result<SocDescription> read_root(const json& root, const std::string& origin) {
-  constexpr std::array<const char*, 4> kRootKeys = {"schema", "name", "limits", "times"};
-  Status s = check_keys(root, origin, kRootKeys);
+  constexpr std::array<const char*, 5> kRootKeys = {"schema", "name", "limits", "times", kPrefill};
+  Status s = check_keys(root, origin, kRootKeys, {kPrefill});
   if (s.ok() && root["schema"] != 1) s = error_at(origin, "has a \"schema\" other than 1");
   if (s.ok()) s = check_text(root, "name", origin);
   Values values{};
   if (s.ok()) s = read_group(root, "limits", origin, values);
   if (s.ok()) s = read_group(root, "times", origin, values);
+  const bool has_prefill = s.ok() && root.contains(kPrefill);
+  if (has_prefill) s = read_group(root, kPrefill, origin, values);
   if (s.ok()) s = check_multiple(values, kMaxRows, kRowMultiple, 1, origin);
   // Ranks are made of 64 scores at a time; the kernels take 16 dimensions at a time.
   if (s.ok()) s = check_multiple(values, kMaxKeys, kKeyMultiple, 64, origin);
   if (s.ok()) s = check_multiple(values, kMaxDim, kDimMultiple, 16, origin);
   if (!s.ok()) return s;
-  return describe(values, root["name"].get<std::string>());
+  SocDescription soc = describe(values, root["name"].get<std::string>());
+  if (has_prefill) soc.prefill = prefill_rates(values);
+  return soc;
 }
 
 /// Parses what no file of this kind needs to be deeper than; a key that comes twice is an error.

@@ -2,10 +2,12 @@
 // play it. The format, for people: soc/README.md.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "pilot/devices/latency_model.h"
+#include "pilot/devices/prefill_rates.h"
 #include "shadowattn/device.h"
 
 namespace shadowattn {
@@ -17,6 +19,7 @@ struct SocDescription {
   /// All but graph_bytes; the name is "npu-sim", the description tells which device is played.
   DeviceCapabilities capabilities;
   LatencyModel latency;
+  std::optional<PrefillRates> prefill;  ///< npu-sim has no use for it
 };
 
 /// Everything must be there, make sense and be known; errors say what is wrong with which entry,
