@@ -19,5 +19,6 @@ Action add_record(CLI::App& app);
 Action add_trace(CLI::App& app);
 Action add_eval(CLI::App& app);
 Action add_paper(CLI::App& app);
+Action add_simulate(CLI::App& app);
 
 }  // namespace shadowattn::tool

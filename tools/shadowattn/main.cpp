@@ -83,6 +83,12 @@ constexpr Subcommand kSubcommands[] = {
      "  shadowattn paper --only recall,kernel\n"
      "  shadowattn paper --list\n",
      add_paper},
+    {"simulate", "Predict the prefill of a phone's SoC by published figures; nothing is run",
+     "Examples:\n"
+     "  shadowattn simulate --soc soc/snapdragon-8gen3.json --model-shape qwen2-1.5b -c 4096\n"
+     "  shadowattn simulate --soc soc/snapdragon-8gen3.json -c 32768 --npu-speed 4 --cores 1\n"
+     "  shadowattn simulate --soc soc/snapdragon-8gen3.json --plan --svg call.svg -o plan.json\n",
+     add_simulate},
 };
 
 constexpr char kMainExamples[] =
