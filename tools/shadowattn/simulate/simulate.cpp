@@ -220,12 +220,11 @@ void add_prompt_options(CLI::App& app, PrefillOptions& prefill) {
 void add_machine_options(CLI::App& app, SimulateOptions& options) {
   PrefillOptions& prefill = options.prefill;
   add_choice(app, "--pilot", prefill.pilot, {Pilot::kOperator, Pilot::kGraph},
-             "what computes the estimate on the NPU: the published code's operator, or the paper's "
-             "compiled graphs [operator]");
-  add_choice(
-      app, "--launches", prefill.launches, {Launches::kEngine, Launches::kPublished},
-      "how calls are cut: as our engine does, or all heads and rows at once as the published "
-      "code does [engine]");
+             "what computes the estimate on the NPU: operator (the published code's) or graph (the "
+             "paper's compiled graphs) [operator]");
+  add_choice(app, "--launches", prefill.launches, {Launches::kEngine, Launches::kPublished},
+             "how calls are cut: engine (as ours does) or published (all heads and rows at once) "
+             "[engine]");
   app.add_option("--fuse-heads", prefill.fuse_heads, "heads per launch at most [as many as fit]")
       ->type_name("N");
   add_choice(app, "--core", prefill.core, {CoreKind::kMiddle, CoreKind::kPrime, CoreKind::kSmall},
@@ -234,7 +233,8 @@ void add_machine_options(CLI::App& app, SimulateOptions& options) {
                  "CPU cores [3 for sparse attention, 4 for dense, as published]")
       ->check(CLI::Range(1, 256).description(""))
       ->type_name("N");
-  app.add_option("--dense-cores", options.dense_cores, "CPU cores for dense attention [--cores]")
+  app.add_option("--dense-cores", options.dense_cores,
+                 "CPU cores for dense attention [4, or as --cores]")
       ->check(CLI::Range(1, 256).description(""))
       ->type_name("N");
   app.add_option("--npu-speed", prefill.npu_speed, "times as fast an NPU; launches as before [1]")
