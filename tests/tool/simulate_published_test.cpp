@@ -18,7 +18,7 @@ namespace {
 using nlohmann::json;
 
 SocModel shipped(const std::string& name = "snapdragon-8gen3.json") {
-  return load_soc_model(SHADOWATTN_SOURCE_SOC "/" + name);
+  return load_soc_model(SHADOWATTN_SOURCE_DATA "/soc/" + name);
 }
 
 void no_step(int64_t /*done*/, int64_t /*all*/) {}

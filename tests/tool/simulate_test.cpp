@@ -19,7 +19,7 @@ namespace {
 constexpr double kRounding = 1e-9;
 
 SocModel shipped(const std::string& name = "snapdragon-8gen3.json") {
-  return load_soc_model(SHADOWATTN_SOURCE_SOC "/" + name);
+  return load_soc_model(SHADOWATTN_SOURCE_DATA "/soc/" + name);
 }
 
 /// Rates of one operation or byte per ns.

@@ -151,18 +151,26 @@ fs::path program_folder() {
   return error ? fs::path(".") : program.parent_path();
 }
 
-fs::path reference_model_path() {
+fs::path data_file(const std::string& name) {
   const std::vector<fs::path> folders = {
-      program_folder() / ".." / "share" / "shadowattn" / "models",
-      fs::path(SHADOWATTN_SOURCE_MODELS),
+      program_folder() / ".." / "share" / "shadowattn",
+      fs::path(SHADOWATTN_SOURCE_DATA),
   };
   for (const fs::path& folder : folders) {
     if (folder.empty()) continue;
     std::error_code ignored;
-    if (fs::is_regular_file(folder / kReferenceModel, ignored)) return folder / kReferenceModel;
+    if (fs::is_regular_file(folder / name, ignored)) return folder / name;
   }
-  throw Failure(std::string("the reference model ") + kReferenceModel +
-                " is not installed; give a model with -m");
+  throw Failure("shadowattn's file " + name + " is not installed");
+}
+
+fs::path reference_model_path() {
+  try {
+    return data_file(std::string("models/") + kReferenceModel);
+  } catch (const Failure&) {
+    throw Failure(std::string("the reference model ") + kReferenceModel +
+                  " is not installed; give a model with -m");
+  }
 }
 
 }  // namespace shadowattn::tool

@@ -55,6 +55,10 @@ void write_file_atomically(const std::string& path, std::string_view content);
 /// Folder of this program.
 std::filesystem::path program_folder();
 
+/// A file that comes with shadowattn: "soc/snapdragon-8gen3.json". Throws Failure when it is not
+/// installed.
+std::filesystem::path data_file(const std::string& name);
+
 /// The model that comes with shadowattn. Throws Failure when it is not installed.
 std::filesystem::path reference_model_path();
 

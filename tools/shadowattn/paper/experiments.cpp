@@ -1,9 +1,10 @@
 #include "paper/experiment.h"
+#include "paper/phone.h"
 
 namespace shadowattn::tool::paper {
 
 const std::vector<Experiment>& experiments() {
-  static const std::vector<Experiment> all = {};
+  static const std::vector<Experiment> all = {phone_experiment()};
   return all;
 }
 
