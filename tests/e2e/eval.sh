@@ -45,12 +45,15 @@ holds "$(number mean_kld) < 1e-3 && $(number kept) == 1" "keep 1 is not dense"
 
 for task in needle recite track count; do
   evaluate "$task" --trials 7 --floor 64
-  expect_keys accuracy_dense accuracy_shadow losses gains kept
+  expect_keys accuracy_dense accuracy_shadow answer_nll_dense answer_nll_shadow losses gains kept
+  holds "$(number answer_nll_dense) > 0 && $(number answer_nll_shadow) > 0" "no likelihood"
   holds "$(number questions_asked) == 7" "not seven questions"
   expect_out '^\| dense +\| [0-9]+ of 7 '
 done
 evaluate needle -f document.txt --trials 12
 holds "$(number accuracy_dense) > 0.3" "the reference model finds no needles"
+# What it mostly says it finds far likelier than guessing among its 2,048 tokens.
+holds "$(number answer_nll_dense) < log(2048) / 2" "what is right is not likely"
 cp report.json first.json
 evaluate needle -f document.txt --trials 12
 diff <(grep -v seconds first.json) <(grep -v seconds report.json) || fail "one seed, two results"

@@ -7,6 +7,8 @@
 #include <numeric>
 #include <random>
 
+#include "eval/ranks.h"
+
 namespace shadowattn::tool::eval {
 namespace {
 
@@ -47,6 +49,24 @@ TEST(CompareLogits, IsThePlainFormula) {
     EXPECT_EQ(result.same_top, std::max_element(p.begin(), p.end()) - p.begin() ==
                                    std::max_element(q.begin(), q.end()) - q.begin());
   }
+}
+
+TEST(TokenNll, IsThatOfTheComparison) {
+  const std::vector<float> logits = {0.5F, -2, 3, 1e3F, 7};
+  for (size_t token = 0; token < logits.size(); ++token) {
+    EXPECT_EQ(token_nll(logits, token), compare_logits(logits, logits, token).nll);
+  }
+}
+
+TEST(Ranks, CountWhatIsLikelier) {
+  EXPECT_EQ(rank_of_first({}), 0);
+  EXPECT_EQ(rank_of_first(std::vector<double>{3.0}), 1);
+  EXPECT_EQ(rank_of_first(std::vector<double>{3.0, 1.0, 4.0, 2.0}), 3);
+  EXPECT_EQ(rank_of_first(std::vector<double>{3.0, 3.0, 2.0, 3.0}), 2);
+  const std::vector<int> ranks = {1, 5, 0, 6, 2};
+  EXPECT_DOUBLE_EQ(top_share(ranks, 1), 1.0 / 4);
+  EXPECT_DOUBLE_EQ(top_share(ranks, 5), 3.0 / 4);
+  EXPECT_EQ(top_share(std::vector<int>{0, 0}, 5), 0);
 }
 
 TEST(CompareLogits, EqualLogitsAreNoDifference) {

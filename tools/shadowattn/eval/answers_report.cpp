@@ -5,6 +5,7 @@
 #include <set>
 
 #include "plots.h"
+#include "ranks.h"
 #include "report_parts.h"
 #include "text.h"
 
@@ -41,17 +42,33 @@ size_t right_count(const std::vector<bool>& right) {
   return static_cast<size_t>(std::count(right.begin(), right.end(), true));
 }
 
+bool is_ranked(const MethodAnswers& method) {
+  return std::any_of(method.ranks.begin(), method.ranks.end(), [](int rank) { return rank > 0; });
+}
+
 Grid overview(const std::vector<MethodAnswers>& methods) {
   Grid grid;
-  grid.header = {"method", "right", "accuracy", "share of the answers",
-                 "losses", "gains", "kept",     "time"};
+  grid.header = {"method",         "right", "accuracy", "share of the answers", "losses", "gains",
+                 "nats per token", "kept",  "time"};
   for (const MethodAnswers& method : methods) {
     const Flips flipped = flips(methods.front().right, method.right);
     grid.rows.push_back({method.method.name, out_of(right_count(method.right), method.right.size()),
                          format_percent(accuracy(method.right)), format_percent(method.right_share),
                          std::to_string(flipped.losses.size()),
-                         std::to_string(flipped.gains.size()), format_percent(method.kept),
-                         format_seconds(method.seconds)});
+                         std::to_string(flipped.gains.size()), format_fixed(answer_nll(method), 4),
+                         format_percent(method.kept), format_seconds(method.seconds)});
+  }
+  return grid;
+}
+
+// Of the questions with candidates; empty when there are none.
+Grid rank_grid(const std::vector<MethodAnswers>& methods) {
+  Grid grid;
+  grid.header = {"method", "first of the candidates", "among the first five"};
+  for (const MethodAnswers& method : methods) {
+    if (!is_ranked(method)) continue;
+    grid.rows.push_back({method.method.name, format_percent(top_share(method.ranks, 1)),
+                         format_percent(top_share(method.ranks, 5))});
   }
   return grid;
 }
@@ -175,12 +192,23 @@ Grid flip_grid(const std::vector<AskedQuestion>& questions, const MethodAnswers&
 
 Json method_json(const MethodAnswers& reference, const MethodAnswers& method) {
   const Flips flipped = flips(reference.right, method.right);
-  return {{"name", method.method.name},         {"config", to_string(method.method.config)},
-          {"right", right_count(method.right)}, {"accuracy", accuracy(method.right)},
-          {"right_share", method.right_share},  {"losses", flipped.losses.size()},
-          {"gains", flipped.gains.size()},      {"lost_questions", flipped.losses},
-          {"gained_questions", flipped.gains},  {"kept", method.kept},
-          {"seconds", method.seconds}};
+  Json json = {{"name", method.method.name},
+               {"config", to_string(method.method.config)},
+               {"right", right_count(method.right)},
+               {"accuracy", accuracy(method.right)},
+               {"right_share", method.right_share},
+               {"losses", flipped.losses.size()},
+               {"gains", flipped.gains.size()},
+               {"lost_questions", flipped.losses},
+               {"gained_questions", flipped.gains},
+               {"answer_nll", answer_nll(method)},
+               {"kept", method.kept},
+               {"seconds", method.seconds}};
+  if (is_ranked(method)) {
+    json["top_1"] = top_share(method.ranks, 1);
+    json["top_5"] = top_share(method.ranks, 5);
+  }
+  return json;
 }
 
 Json question_json(size_t index, const AskedQuestion& asked,
@@ -193,7 +221,11 @@ Json question_json(size_t index, const AskedQuestion& asked,
   for (const MethodAnswers& method : methods) {
     json["answers"][method.method.name] = {
         {"text", shown_answer(*asked.question, method.answers[index])},
-        {"right", static_cast<bool>(method.right[index])}};
+        {"right", static_cast<bool>(method.right[index])},
+        {"nll", method.nlls[index]}};
+    if (method.ranks[index] > 0) {
+      json["answers"][method.method.name]["rank"] = method.ranks[index];
+    }
   }
   return json;
 }
@@ -205,10 +237,12 @@ Json answers_json(const EvalFacts& facts, bool chat, const std::vector<AskedQues
   json["questions_asked"] = questions.size();
   const MethodAnswers& reference = methods.front();
   json["accuracy_dense"] = accuracy(reference.right);
+  json["answer_nll_dense"] = answer_nll(reference);
   for (const MethodAnswers& method : methods) {
     if (method.method.name != kHeadline) continue;
     const Flips flipped = flips(reference.right, method.right);
     json["accuracy_shadow"] = accuracy(method.right);
+    json["answer_nll_shadow"] = answer_nll(method);
     json["losses"] = flipped.losses.size();
     json["gains"] = flipped.gains.size();
     json["kept"] = method.kept;
@@ -227,7 +261,8 @@ Json answers_json(const EvalFacts& facts, bool chat, const std::vector<AskedQues
 std::string overview_note(const std::vector<AskedQuestion>& questions, bool chat) {
   return std::to_string(questions.size()) + " questions, " +
          (chat ? "through the model's chat template" : "as a text to be continued") +
-         ". Losses: right by dense attention, wrong by the method; gains: the other way.";
+         ". Losses: right by dense attention, wrong by the method; gains: the other way. "
+         "Nats per token: -ln p of the expected answers, the less the likelier.";
 }
 
 }  // namespace
@@ -244,6 +279,10 @@ Report answers_report(const EvalFacts& facts, bool chat, const std::vector<Promp
   }
   report.page.sections.push_back(
       {"", overview_note(questions, chat), overview(methods), bars(accuracies)});
+  if (Grid ranks = rank_grid(methods); !ranks.empty()) {
+    report.page.sections.push_back(
+        {"Rank of the expected answer among those offered, by likelihood", "", std::move(ranks)});
+  }
   report.page.sections.push_back({"Right answers by length", "", parts(questions, methods)});
   if (facts.task != "count") add_heat_maps(questions, methods, report.page);
   for (size_t i = 1; i < methods.size(); ++i) {

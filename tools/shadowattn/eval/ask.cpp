@@ -1,21 +1,50 @@
 #include "ask.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "failure.h"
+#include "likelihood.h"
 #include "progress.h"
+#include "ranks.h"
 #include "text.h"
 
 namespace shadowattn::tool::eval {
 namespace {
 
-struct TokenPrompt {
-  std::vector<llama_token> text;
-  std::vector<std::vector<llama_token>> questions;
+using Tokens = std::vector<llama_token>;
+
+struct TokenQuestion {
+  Tokens text;
+  Tokens expected;
+  std::vector<Tokens> candidates;  // the expected one first
 };
 
-void append(std::vector<llama_token>& tokens, const std::vector<llama_token>& more) {
+struct TokenPrompt {
+  Tokens text;
+  std::vector<TokenQuestion> questions;
+};
+
+void append(Tokens& tokens, const Tokens& more) {
   tokens.insert(tokens.end(), more.begin(), more.end());
+}
+
+TokenQuestion tokenize(const LlamaModel& model, const Question& question,
+                       const PromptTemplate& chat) {
+  // A chat template brings the white space itself.
+  const std::string space = chat.chat ? "" : question.space;
+  TokenQuestion tokens;
+  tokens.text = model.tokenize(question.text);
+  append(tokens.text, model.tokenize_control(chat.after));
+  tokens.expected = model.tokenize(space + question.expected);
+  if (question.candidates.empty()) return tokens;
+  tokens.candidates = {tokens.expected};
+  for (const std::string& candidate : question.candidates) {
+    if (candidate != question.expected) {
+      tokens.candidates.push_back(model.tokenize(space + candidate));
+    }
+  }
+  return tokens;
 }
 
 TokenPrompt tokenize(const LlamaModel& model, const Prompt& prompt, const PromptTemplate& chat) {
@@ -24,8 +53,7 @@ TokenPrompt tokenize(const LlamaModel& model, const Prompt& prompt, const Prompt
   append(tokens.text, model.tokenize_control(chat.before));
   append(tokens.text, model.tokenize(prompt.text));
   for (const Question& question : prompt.questions) {
-    tokens.questions.push_back(model.tokenize(question.text));
-    append(tokens.questions.back(), model.tokenize_control(chat.after));
+    tokens.questions.push_back(tokenize(model, question, chat));
   }
   return tokens;
 }
@@ -34,8 +62,13 @@ int64_t most_tokens(const std::vector<Prompt>& prompts, const std::vector<TokenP
   size_t most = 0;
   for (size_t i = 0; i < prompts.size(); ++i) {
     for (size_t k = 0; k < prompts[i].questions.size(); ++k) {
-      most = std::max(most, tokens[i].text.size() + tokens[i].questions[k].size() +
-                                static_cast<size_t>(prompts[i].questions[k].answer_tokens));
+      const TokenQuestion& question = tokens[i].questions[k];
+      size_t answer = std::max(static_cast<size_t>(prompts[i].questions[k].answer_tokens),
+                               question.expected.size());
+      for (const Tokens& candidate : question.candidates) {
+        answer = std::max(answer, candidate.size());
+      }
+      most = std::max(most, tokens[i].text.size() + question.text.size() + answer);
     }
   }
   return static_cast<int64_t>(most);
@@ -70,11 +103,20 @@ class Reader {
       read_text(context, tokens_[i].text);
       for (size_t k = 0; k < prompts_[i].questions.size(); ++k) {
         const Question& question = prompts_[i].questions[k];
-        context.truncate(static_cast<int64_t>(tokens_[i].text.size()));
-        context.append(tokens_[i].questions[k]);
+        const TokenQuestion& tokens = tokens_[i].questions[k];
+        const auto start = static_cast<int64_t>(tokens_[i].text.size());
+        context.truncate(start);
+        context.append(tokens.text);
         result.answers.push_back(answer(context, question));
         result.right.push_back(is_right(question, result.answers.back()));
         result.right_share += right_share(question, result.answers.back());
+        result.nlls.push_back(nll(context, start, tokens.text, tokens.expected) /
+                              static_cast<double>(tokens.expected.size()));
+        std::vector<double> candidates;
+        for (const Tokens& candidate : tokens.candidates) {
+          candidates.push_back(nll(context, start, tokens.text, candidate));
+        }
+        result.ranks.push_back(rank_of_first(candidates));
       }
     }
     result.right_share /= static_cast<double>(std::max<size_t>(result.right.size(), 1));
@@ -84,7 +126,7 @@ class Reader {
   }
 
  private:
-  void read_text(MethodContext& context, const std::vector<llama_token>& text) {
+  void read_text(MethodContext& context, const Tokens& text) {
     const auto step = static_cast<size_t>(workplace_.ubatch);
     for (size_t start = 0; start < text.size(); start += step) {
       const size_t count = std::min(step, text.size() - start);
@@ -104,6 +146,14 @@ class Reader {
       context.append({&token, 1});
     }
     return text;
+  }
+
+  // Of a continuation of the question that stands at `start`; the question has been read, and its
+  // last token is read again.
+  double nll(MethodContext& context, int64_t start, const Tokens& question,
+             const Tokens& continuation) {
+    context.truncate(start + static_cast<int64_t>(question.size()) - 1);
+    return continuation_nll(context, workplace_.ubatch, question.back(), continuation);
   }
 
   const Workplace& workplace_;
@@ -130,6 +180,11 @@ double accuracy(const std::vector<bool>& right) {
   if (right.empty()) return 0;
   return static_cast<double>(std::count(right.begin(), right.end(), true)) /
          static_cast<double>(right.size());
+}
+
+double answer_nll(const MethodAnswers& answers) {
+  const double sum = std::accumulate(answers.nlls.begin(), answers.nlls.end(), 0.0);
+  return answers.nlls.empty() ? 0 : sum / static_cast<double>(answers.nlls.size());
 }
 
 std::vector<MethodAnswers> ask(const Workplace& workplace, const std::vector<Method>& methods,

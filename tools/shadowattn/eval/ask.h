@@ -14,7 +14,11 @@ struct MethodAnswers {
   std::vector<std::string> answers;  ///< one per question, in the order of prompts and questions
   std::vector<bool> right;
   double right_share = 0;  ///< mean of what right_share says of each answer
-  double kept = 1;         ///< share of (row, token) pairs, over prompts, questions and answers
+  /// Of each expected answer, teacher-forced, whatever the greedy one is: -ln p in nats per token.
+  std::vector<double> nlls;
+  /// Of each expected answer among its question's candidates by likelihood, 1 the best; 0 for none.
+  std::vector<int> ranks;
+  double kept = 1;  ///< share of (row, token) pairs, over prompts, questions and answers
   double seconds = 0;
 };
 
@@ -28,7 +32,11 @@ Flips flips(const std::vector<bool>& reference, const std::vector<bool>& method)
 /// Share of the questions that are right; 0 for none.
 double accuracy(const std::vector<bool>& right);
 
-/// Greedy answers. Every method reads every prompt itself. Throws Failure, also on Ctrl-C.
+/// Mean of the answers' nats per token; 0 for none.
+double answer_nll(const MethodAnswers& answers);
+
+/// Greedy answers and likelihoods of the expected ones. Every method reads every prompt itself.
+/// Throws Failure, also on Ctrl-C.
 std::vector<MethodAnswers> ask(const Workplace& workplace, const std::vector<Method>& methods,
                                const std::vector<Prompt>& prompts, const PromptTemplate& chat);
 

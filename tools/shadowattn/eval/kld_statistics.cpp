@@ -65,6 +65,10 @@ Quantiles quantiles(std::vector<double> values) {
 
 }  // namespace
 
+double token_nll(std::span<const float> logits, size_t token) {
+  return softmax(logits).log_sum - logits[token];
+}
+
 TokenComparison compare_logits(std::span<const float> reference, std::span<const float> other,
                                size_t token) {
   const Softmax p = softmax(reference);

@@ -24,6 +24,9 @@ struct TokenComparison {
 TokenComparison compare_logits(std::span<const float> reference, std::span<const float> other,
                                size_t token);
 
+/// -ln p of `token`, of its position's logits.
+double token_nll(std::span<const float> logits, size_t token);
+
 /// A mean and its standard error.
 struct Uncertain {
   double value = 0;

@@ -34,15 +34,17 @@ size_t first_words(const std::string& text, int64_t tokens, const TokenCounter& 
   return text.size();
 }
 
+// `answer` begins with the white space that stands before it in the text.
 Question question_about(const std::string& cue, const std::string& answer, bool chat,
                         const TokenCounter& count_tokens) {
   Question question;
   question.text = chat ? "\n\nThis passage stands in the text above: \"" + cue +
                              "\" Write what follows it there, word for word."
                        : "\n\n" + cue;
-  question.expected = answer;
+  question.expected = trim(answer);
+  question.space = answer.substr(0, answer.find(question.expected));
   question.match = Match::kBegins;
-  question.answer_tokens = static_cast<int>(count_tokens(answer)) + 4;
+  question.answer_tokens = static_cast<int>(count_tokens(question.expected)) + 4;
   return question;
 }
 
@@ -66,9 +68,8 @@ Prompt make_prompt(int questions, const TaskOptions& options, const Filler& fill
       const size_t cue_end = first_words(passage, kCueTokens, count_tokens);
       const std::string cue = passage.substr(0, cue_end);
       const std::string rest = passage.substr(cue_end);
-      const std::string answer =
-          trim(rest.substr(0, first_words(rest, kAnswerTokens, count_tokens)));
-      if (answer.empty()) break;
+      const std::string answer = rest.substr(0, first_words(rest, kAnswerTokens, count_tokens));
+      if (trim(answer).empty()) break;
       // Where the passage begins like another one nobody could know how to go on.
       if (count_tokens(cue) > kQuestionTokens / 2 || !occurs_once(prompt.text, cue)) continue;
       prompt.questions.push_back(question_about(cue, answer, options.chat, count_tokens));

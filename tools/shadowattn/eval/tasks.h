@@ -28,10 +28,13 @@ enum class Match {
 struct Question {
   std::string text;  ///< follows the prompt's text
   std::string expected;
+  std::string space = " ";  ///< between question and answer of a text to be continued
   Match match = Match::kFirstWord;
   int answer_tokens = 0;  ///< at most
   std::string group;      ///< questions of one kind: "single", "several"; may be empty
   double depth = 0;       ///< where the answer stands: 0 the beginning, 1 the end
+  /// What to choose from, `expected` included; may be empty.
+  std::vector<std::string> candidates{};
 };
 
 struct Prompt {
