@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
 
+#include "eval/phone_functions.h"
 #include "failure.h"
 #include "text.h"
 
@@ -25,7 +27,7 @@ int64_t count_words(std::string_view text) {
 }
 
 const std::vector<TextTask> kTasks = {TextTask::kNeedle, TextTask::kRecite, TextTask::kTrack,
-                                      TextTask::kCount};
+                                      TextTask::kCount, TextTask::kCalls};
 
 std::vector<Prompt> prompts_of(TextTask task, TaskOptions options,
                                const std::string& document = "") {
@@ -123,6 +125,8 @@ TEST(Recite, TheAnswerFollowsTheCueInTheText) {
       const size_t at = text.find(cue);
       ASSERT_NE(at, std::string::npos);
       EXPECT_EQ(text.find(cue, at + 1), std::string::npos);
+      EXPECT_NE(prompt.text.find(trim(question.text) + question.space + question.expected),
+                std::string::npos);
       EXPECT_EQ(
           text.compare(at + cue.size() + 1, question.expected.size(), one_line(question.expected)),
           0);
@@ -175,6 +179,111 @@ TEST(Count, TheAnswerIsTheMostFrequentByFar) {
       EXPECT_EQ(counts[question.expected], times.rbegin()->first);
     }
   }
+}
+
+TEST(PhoneFunctions, CanBeToldApart) {
+  const std::vector<PhoneFunction> functions = phone_functions();
+  std::set<std::string> names;
+  std::set<std::string> descriptions;
+  std::set<std::string> requests;
+  for (const PhoneFunction& function : functions) {
+    names.insert(function.name);
+    descriptions.insert(function.description);
+    requests.insert(function.request);
+    std::set<std::string_view> arguments;
+    for (const Argument* argument : function.arguments) arguments.insert(argument->name);
+    EXPECT_EQ(arguments.size(), function.arguments.size()) << function.name;
+  }
+  EXPECT_EQ(names.size(), functions.size());
+  EXPECT_EQ(descriptions.size(), functions.size());
+  EXPECT_EQ(requests.size(), functions.size());
+  // A likelihood ends with the name: none may go on as another.
+  for (auto name = names.begin(); std::next(name) != names.end(); ++name) {
+    EXPECT_FALSE(std::next(name)->starts_with(*name)) << *name;
+  }
+}
+
+// The descriptions a prompt lists, by name.
+std::map<std::string, nlohmann::json> listed_functions(const Prompt& prompt) {
+  std::map<std::string, nlohmann::json> listed;
+  std::istringstream lines(prompt.text);
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with("{")) continue;
+    const nlohmann::json description = nlohmann::json::parse(line);
+    EXPECT_TRUE(listed.emplace(description["name"], description).second) << line;
+  }
+  return listed;
+}
+
+TEST(Calls, AskForFunctionsOfTheListThatNoExampleSolves) {
+  std::map<std::string, int> groups;
+  for (const Prompt& prompt : prompts_of(TextTask::kCalls, small())) {
+    const std::map<std::string, nlohmann::json> listed = listed_functions(prompt);
+    const size_t first_example = prompt.text.find("\n\nRequest: ");
+    ASSERT_NE(first_example, std::string::npos);
+    for (const Question& question : prompt.questions) {
+      ++groups[question.group];
+      const bool select = question.group == "select";
+      const nlohmann::json call = select ? nlohmann::json{{"name", question.expected}}
+                                         : nlohmann::json::parse(question.expected);
+      const std::string name = call["name"];
+      ASSERT_TRUE(listed.contains(name)) << name;
+      EXPECT_EQ(prompt.text.find(name, first_example), std::string::npos) << "solved";
+      if (select) continue;
+      // Every argument of the description, and what the request says of it.
+      EXPECT_EQ(call["arguments"].size(), listed.at(name)["arguments"].size());
+      for (const auto& [argument, value] : call["arguments"].items()) {
+        EXPECT_TRUE(listed.at(name)["arguments"].contains(argument)) << argument;
+        EXPECT_NE(question.text.find(value.get<std::string>()), std::string::npos) << value;
+      }
+    }
+  }
+  EXPECT_EQ(groups, (std::map<std::string, int>{{"select", 12}, {"step", 11}}));
+}
+
+TEST(Calls, OffersCandidatesOfTheListTheRightOneOnce) {
+  for (const Prompt& prompt : prompts_of(TextTask::kCalls, small())) {
+    const std::map<std::string, nlohmann::json> listed = listed_functions(prompt);
+    for (const Question& question : prompt.questions) {
+      const std::vector<std::string>& names = question.candidates;
+      EXPECT_EQ(names.empty(), question.group == "step");
+      if (names.empty()) continue;
+      EXPECT_EQ(names.size(), std::min<size_t>(20, listed.size()));
+      EXPECT_EQ(std::count(names.begin(), names.end(), question.expected), 1);
+      EXPECT_EQ(std::set<std::string>(names.begin(), names.end()).size(), names.size());
+      for (const std::string& name : names) EXPECT_TRUE(listed.contains(name)) << name;
+    }
+  }
+}
+
+TEST(Calls, FillLongContexts) {
+  TaskOptions options = small(2);
+  options.context = 16384;
+  for (const Prompt& prompt : prompts_of(TextTask::kCalls, options)) {
+    EXPECT_GT(count_words(prompt.text), 15'000);
+    EXPECT_EQ(prompt.questions.size(), 1U);
+  }
+}
+
+TEST(Answers, AreCalledRightWhenTheFirstObjectIsTheExpectedOne) {
+  Question question;
+  question.match = Match::kJson;
+  question.expected = R"({"name":"find_trip","arguments":{"place":"Rome"}})";
+  for (const char* right : {R"( {"name":"find_trip","arguments":{"place":"Rome"}})",
+                            "```json\n{\n  \"name\": \"find_trip\",\n  \"arguments\": {\"place\": "
+                            "\"Rome\"}\n}\n``` {}"}) {
+    EXPECT_TRUE(is_right(question, right)) << right;
+    EXPECT_TRUE(is_settled(question, right)) << right;
+    EXPECT_EQ(right_share(question, right), 1);
+  }
+  for (const char* wrong : {"", "find_trip", "} {", R"({"name":"find_trip","arguments":{}})",
+                            R"({} {"name":"find_trip","arguments":{"place":"Rome"}})"}) {
+    EXPECT_FALSE(is_right(question, wrong)) << wrong;
+  }
+  EXPECT_FALSE(is_settled(question, ""));
+  EXPECT_FALSE(is_settled(question, R"({"name":"find_trip","arguments":{"place")"));
+  EXPECT_TRUE(is_settled(question, R"({"name":"find_trip"})"));
+  EXPECT_DOUBLE_EQ(right_share(question, R"({"name": "fill)"), 11.0 / 49);
 }
 
 TEST(Answers, AreJudgedByTheFirstWordTheWordOrTheBeginning) {

@@ -31,7 +31,8 @@ std::string title_of(const std::string& task) {
   if (task == "needle") return "Needles: facts in a long text";
   if (task == "recite") return "Recite: passages of the text, word for word";
   if (task == "track") return "Track: chains of statements";
-  return "Count: the most frequent word";
+  if (task == "count") return "Count: the most frequent word";
+  return "Calls: functions of a phone";
 }
 
 std::string out_of(size_t count, size_t total) {

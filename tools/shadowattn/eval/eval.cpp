@@ -27,7 +27,8 @@ constexpr int64_t kMostTokens = int64_t{1} << 24;
 constexpr std::pair<const char*, TextTask> kTextTasks[] = {{"needle", TextTask::kNeedle},
                                                            {"recite", TextTask::kRecite},
                                                            {"track", TextTask::kTrack},
-                                                           {"count", TextTask::kCount}};
+                                                           {"count", TextTask::kCount},
+                                                           {"calls", TextTask::kCalls}};
 constexpr double kShares[] = {0.05, 0.1, 0.2, 0.5};  // of recall
 
 struct EvalOptions {
@@ -49,7 +50,7 @@ struct EvalOptions {
   AttentionOptions attention{"gate=off,"};
 };
 
-std::string names_of_tasks() { return "recall, kld, needle, recite, track or count"; }
+std::string names_of_tasks() { return "recall, kld, needle, recite, track, count or calls"; }
 
 const TextTask* text_task(const std::string& name) {
   for (const auto& [known, task] : kTextTasks) {
@@ -137,7 +138,7 @@ Report run_task(const EvalOptions& options, const Workplace& workplace, const Ev
   if (const TextTask* task = text_task(options.task)) {
     const PromptTemplate chat = prompt_template(options, model);
     const TokenCounter counter = model.token_counter();
-    const Filler filler(*task == TextTask::kCount ? "" : document, counter);
+    const Filler filler(uses_filler(*task) ? document : "", counter);
     const std::vector<Prompt> prompts = make_prompts(
         *task, {options.context, trials_of(options), options.seed, chat.chat}, filler, counter);
     if (prompts.empty()) throw Failure("the text has no passage that can be asked for");
@@ -162,7 +163,8 @@ EvalFacts make_facts(const EvalOptions& options, const LlamaModel& model, const 
   facts.task = options.task;
   facts.model = std::filesystem::path(model.path()).filename().string();
   facts.description = model.description();
-  if (!options.document.empty() && options.task != "count") {
+  const TextTask* task = text_task(options.task);
+  if (!options.document.empty() && (task == nullptr || uses_filler(*task))) {
     facts.text = std::filesystem::path(options.document).filename().string();
   }
   facts.context = options.context;
@@ -245,7 +247,7 @@ Action add_eval(CLI::App& app) {
   const auto options = std::make_shared<EvalOptions>();
   app.add_option("task", options->task,
                  "recall: mass and recall of lists; kld: probabilities; needle, recite, track, "
-                 "count: answers")
+                 "count, calls: answers")
       ->required()
       ->check([](const std::string& name) {
         return is_task(name) ? "" : names_of_tasks() + " is expected, found " + one_line(name);

@@ -36,5 +36,6 @@ std::vector<Prompt> make_recitals(const TaskOptions& options, const Filler& fill
 std::vector<Prompt> make_chains(const TaskOptions& options, const Filler& filler,
                                 const TokenCounter& count_tokens);
 std::vector<Prompt> make_lists(const TaskOptions& options, const TokenCounter& count_tokens);
+std::vector<Prompt> make_calls(const TaskOptions& options, const TokenCounter& count_tokens);
 
 }  // namespace shadowattn::tool::eval

@@ -25,6 +25,29 @@ bool first_word_is_whole(const std::string& text) {
 
 std::string flat(const std::string& text) { return one_line(repair_utf8(text).text); }
 
+// The first "{...}" without white space, as far as it has come; "" while none has begun.
+std::string first_object(const std::string& text) {
+  std::string object;
+  int open = 0;
+  for (size_t at = text.find('{'); at < text.size(); ++at) {
+    const char c = text[at];
+    if (std::string_view(" \n\r\t").find(c) == std::string_view::npos) object += c;
+    open += c == '{' ? 1 : c == '}' ? -1 : 0;
+    if (open == 0) break;
+  }
+  return object;
+}
+
+bool is_whole(const std::string& object) {
+  return std::count(object.begin(), object.end(), '{') ==
+         std::count(object.begin(), object.end(), '}');
+}
+
+// What is compared, of an answer and of what is expected.
+std::string compared(Match match, const std::string& text) {
+  return match == Match::kJson ? first_object(text) : flat(text);
+}
+
 }  // namespace
 
 std::string text_with(const std::vector<Insertion>& insertions, int64_t tokens,
@@ -43,6 +66,8 @@ std::string text_with(const std::vector<Insertion>& insertions, int64_t tokens,
   return text;
 }
 
+bool uses_filler(TextTask task) { return task != TextTask::kCount && task != TextTask::kCalls; }
+
 std::vector<Prompt> make_prompts(TextTask task, const TaskOptions& options, const Filler& filler,
                                  const TokenCounter& count_tokens) {
   switch (task) {
@@ -52,8 +77,10 @@ std::vector<Prompt> make_prompts(TextTask task, const TaskOptions& options, cons
       return make_recitals(options, filler, count_tokens);
     case TextTask::kTrack:
       return make_chains(options, filler, count_tokens);
-    default:
+    case TextTask::kCount:
       return make_lists(options, count_tokens);
+    default:
+      return make_calls(options, count_tokens);
   }
 }
 
@@ -63,15 +90,18 @@ bool is_right(const Question& question, const std::string& answer) {
       return lower_case(first_word(answer)) == lower_case(question.expected);
     case Match::kContains:
       return contains_word(answer, question.expected);
-    default:
+    case Match::kBegins:
       return flat(answer).starts_with(flat(question.expected));
+    default:
+      return first_object(answer) == first_object(question.expected);
   }
 }
 
 double right_share(const Question& question, const std::string& answer) {
-  if (question.match != Match::kBegins) return is_right(question, answer) ? 1 : 0;
-  const std::string expected = flat(question.expected);
-  const std::string given = flat(answer);
+  const bool in_part = question.match == Match::kBegins || question.match == Match::kJson;
+  if (!in_part) return is_right(question, answer) ? 1 : 0;
+  const std::string expected = compared(question.match, question.expected);
+  const std::string given = compared(question.match, answer);
   const auto [differs, unused] =
       std::mismatch(expected.begin(), expected.end(), given.begin(), given.end());
   return static_cast<double>(differs - expected.begin()) / static_cast<double>(expected.size());
@@ -83,6 +113,10 @@ bool is_settled(const Question& question, const std::string& answer) {
       return first_word_is_whole(answer);
     case Match::kContains:
       return contains_word(answer + " ", question.expected) && !answer.ends_with(question.expected);
+    case Match::kJson: {
+      const std::string object = first_object(answer);
+      return !object.empty() && is_whole(object);
+    }
     default: {
       const std::string expected = flat(question.expected);
       const std::string so_far = flat(answer);

@@ -5,6 +5,7 @@
 //   recite  continue a passage of the text word for word
 //   track   a value handed on through a chain of statements
 //   count   the most frequent word of a kind in a list
+//   calls   which function of a long list does what is asked for, with which arguments
 #pragma once
 
 #include <cstdint>
@@ -16,13 +17,14 @@
 
 namespace shadowattn::tool::eval {
 
-enum class TextTask { kNeedle, kRecite, kTrack, kCount };
+enum class TextTask { kNeedle, kRecite, kTrack, kCount, kCalls };
 
 /// How an answer is compared with what was expected.
 enum class Match {
   kFirstWord,  ///< the first word is it
   kContains,   ///< it occurs as a word: chat models answer in sentences
   kBegins,     ///< the text begins with it, white space aside
+  kJson,       ///< the first JSON object is it, white space left out
 };
 
 struct Question {
@@ -52,7 +54,10 @@ struct TaskOptions {
 
 inline constexpr int64_t kShortestContext = 512;  ///< of TaskOptions
 
-/// `filler` is not used by kCount. Throws Failure when its document is too short.
+/// Whether prompts of a task are made of a document's sentences, not of words of their own.
+bool uses_filler(TextTask task);
+
+/// Throws Failure when the filler's document is too short.
 std::vector<Prompt> make_prompts(TextTask task, const TaskOptions& options, const Filler& filler,
                                  const TokenCounter& count_tokens);
 
