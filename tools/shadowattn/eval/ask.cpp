@@ -102,21 +102,7 @@ class Reader {
       context.truncate(0);
       read_text(context, tokens_[i].text);
       for (size_t k = 0; k < prompts_[i].questions.size(); ++k) {
-        const Question& question = prompts_[i].questions[k];
-        const TokenQuestion& tokens = tokens_[i].questions[k];
-        const auto start = static_cast<int64_t>(tokens_[i].text.size());
-        context.truncate(start);
-        context.append(tokens.text);
-        result.answers.push_back(answer(context, question));
-        result.right.push_back(is_right(question, result.answers.back()));
-        result.right_share += right_share(question, result.answers.back());
-        result.nlls.push_back(nll(context, start, tokens.text, tokens.expected) /
-                              static_cast<double>(tokens.expected.size()));
-        std::vector<double> candidates;
-        for (const Tokens& candidate : tokens.candidates) {
-          candidates.push_back(nll(context, start, tokens.text, candidate));
-        }
-        result.ranks.push_back(rank_of_first(candidates));
+        answer_question(context, i, k, &result);
       }
     }
     result.right_share /= static_cast<double>(std::max<size_t>(result.right.size(), 1));
@@ -134,6 +120,26 @@ class Reader {
       done_ += static_cast<int64_t>(count);
       progress_.update(done_);
     }
+  }
+
+  // Question `index` of a prompt whose text has been read.
+  void answer_question(MethodContext& context, size_t prompt, size_t index, MethodAnswers* result) {
+    const Question& question = prompts_[prompt].questions[index];
+    const TokenQuestion& tokens = tokens_[prompt].questions[index];
+    const auto start = static_cast<int64_t>(tokens_[prompt].text.size());
+    context.truncate(start);
+    context.append(tokens.text);
+    const std::string text = answer(context, question);
+    result->right.push_back(is_right(question, text));
+    result->right_share += right_share(question, text);
+    result->answers.push_back(text);
+    result->nlls.push_back(nll(context, start, tokens.text, tokens.expected) /
+                           static_cast<double>(tokens.expected.size()));
+    std::vector<double> candidates;
+    for (const Tokens& candidate : tokens.candidates) {
+      candidates.push_back(nll(context, start, tokens.text, candidate));
+    }
+    result->ranks.push_back(rank_of_first(candidates));
   }
 
   std::string answer(MethodContext& context, const Question& question) {
