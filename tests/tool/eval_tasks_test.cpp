@@ -283,6 +283,7 @@ TEST(Answers, AreCalledRightWhenTheFirstObjectIsTheExpectedOne) {
   EXPECT_FALSE(is_settled(question, ""));
   EXPECT_FALSE(is_settled(question, R"({"name":"find_trip","arguments":{"place")"));
   EXPECT_TRUE(is_settled(question, R"({"name":"find_trip"})"));
+  EXPECT_TRUE(is_settled(question, R"({"name":"fill)"));
   EXPECT_DOUBLE_EQ(right_share(question, R"({"name": "fill)"), 11.0 / 49);
 }
 

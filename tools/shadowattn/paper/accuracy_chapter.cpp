@@ -55,11 +55,11 @@ std::string with_error(double value, double error, int decimals) {
 template <typename Cell>
 Grid task_grid(const std::vector<FoundTask>& tasks, const Cell& cell) {
   Grid grid;
-  grid.header = {"task", "longest context", "questions", "guessing"};
+  grid.header = {"task", "longest context", "questions"};
   for (const Column& column : kColumns) grid.header.emplace_back(column.name);
   for (const FoundTask& task : tasks) {
     grid.rows.push_back({std::string(task.task->title), format_count(task.values->at("context")),
-                         std::to_string(task.questions()), format_percent(task.guessed())});
+                         std::to_string(task.questions())});
     for (const Column& column : kColumns) {
       grid.rows.back().push_back(cell(task, task.method(column.name)));
     }
@@ -68,9 +68,14 @@ Grid task_grid(const std::vector<FoundTask>& tasks, const Cell& cell) {
 }
 
 Grid accuracy_grid(const std::vector<FoundTask>& tasks) {
-  return task_grid(tasks, [](const FoundTask& task, const Json& method) {
+  Grid grid = task_grid(tasks, [](const FoundTask& task, const Json& method) {
     return format_percent(method.at("hits").get<double>() / static_cast<double>(task.questions()));
   });
+  grid.header.emplace_back("guessing");
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    grid.rows[i].push_back(format_percent(tasks[i].guessed()));
+  }
+  return grid;
 }
 
 Grid nll_grid(const std::vector<FoundTask>& tasks) {
