@@ -23,8 +23,16 @@ TEST(ScalePairs, AroundTheMean) {
                 {0.5, 2}, {0.5, 4}, {0.5, 8}, {1, 2}, {1, 4}, {1, 8}, {2, 2}, {2, 4}, {2, 8}}));
 }
 
+TEST(ScalePairs, TwoStepsToEitherSide) {
+  const std::vector<ScalePair> all = pairs(25);
+  ASSERT_EQ(all.size(), 25U);
+  EXPECT_EQ(all.front(), (ScalePair{0.25, 1}));
+  EXPECT_EQ(all[12], (ScalePair{1, 4}));
+  EXPECT_EQ(all.back(), (ScalePair{4, 16}));
+}
+
 TEST(ScalePairs, WhatMakesNone) {
-  for (const int count : {0, 2, 4, 25, -1}) EXPECT_FALSE(scale_pairs({1, 1}, 0.5, count).ok());
+  for (const int count : {0, 2, 4, 27, -1}) EXPECT_FALSE(scale_pairs({1, 1}, 0.5, count).ok());
   constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
   for (const float bad : {0.0F, -1.0F, kNan, std::numeric_limits<float>::infinity()}) {
     EXPECT_FALSE(scale_pairs({bad, 1}, 0.5, 9).ok()) << bad;

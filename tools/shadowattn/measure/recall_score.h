@@ -25,6 +25,10 @@ class RowReference {
   explicit RowReference(std::span<const double> logits);
 
   int64_t keys() const { return static_cast<int64_t>(share_.size()); }
+  /// Of the softmax mass, by key.
+  std::span<const double> shares() const { return share_; }
+  /// [k - 1]: the mass of the k largest logits.
+  std::span<const double> best() const { return best_; }
   /// `estimate`: [keys()], larger is better, no NaN; 1 ≤ k ≤ keys(). Among equal logits the first
   /// keys are the largest. Throws std::bad_alloc.
   TopKQuality quality(std::span<const float> estimate, int64_t k) const;

@@ -27,19 +27,20 @@ double product(ScalePair pair) { return double{pair.query} * pair.key; }
 }  // namespace
 
 Result<std::vector<ScalePair>> scale_pairs(ScalePair mean, double step, int count) {
-  if (count != 1 && count != 3 && count != 5 && count != 9) {
-    return Status::invalid_argument("scale pairs: 1, 3, 5 or 9 are expected");
+  if (count != 1 && count != 3 && count != 5 && count != 9 && count != 25) {
+    return Status::invalid_argument("scale pairs: 1, 3, 5, 9 or 25 are expected");
   }
-  const Result<ScaleGrid> query = spread_grid(mean.query, step, 3);
+  const int reach = count == 25 ? 2 : 1;  // steps to either side of the mean
+  const Result<ScaleGrid> query = spread_grid(mean.query, step, 2 * reach + 1);
   if (!query.ok()) return query.status();
-  const Result<ScaleGrid> key = spread_grid(mean.key, step, 3);
+  const Result<ScaleGrid> key = spread_grid(mean.key, step, 2 * reach + 1);
   if (!key.ok()) return key.status();
   std::vector<ScalePair> pairs;
-  for (int q = -1; q <= 1; ++q) {
-    for (int k = -1; k <= 1; ++k) {
+  for (int q = -reach; q <= reach; ++q) {
+    for (int k = -reach; k <= reach; ++k) {
       if (!is_in(count, q, k)) continue;
-      pairs.push_back({query.value().scales[static_cast<size_t>(q + 1)],
-                       key.value().scales[static_cast<size_t>(k + 1)]});
+      pairs.push_back({query.value().scales[static_cast<size_t>(q + reach)],
+                       key.value().scales[static_cast<size_t>(k + reach)]});
     }
   }
   return pairs;
