@@ -1,3 +1,4 @@
+#include "paper/experiments.h"
 #include "paper/accuracy.h"
 #include "paper/experiment.h"
 #include "paper/phone.h"
@@ -6,8 +7,9 @@ namespace shadowattn::tool::paper {
 
 const std::vector<Experiment>& experiments() {
   static const std::vector<Experiment> all = {
-      accuracy_experiment(),
-      phone_experiment(),
+      concentration_experiment(),    recall_experiment(), scales_experiment(),
+      accuracy_experiment(),         phone_experiment(),  sensitivity_experiment(),
+      ablation_quality_experiment(),
   };
   return all;
 }

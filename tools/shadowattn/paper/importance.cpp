@@ -1,0 +1,121 @@
+#include "paper/importance.h"
+
+#include <stdlib.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <system_error>
+
+#include "failure.h"
+#include "files.h"
+#include "paper/kld_part.h"
+#include "profile/budget.h"
+#include "profile/loss.h"
+#include "profile_choice.h"
+#include "progress.h"
+
+namespace shadowattn::tool::paper {
+namespace {
+
+constexpr size_t kLossTokens = 512;
+constexpr size_t kFewLossTokens = 128;
+constexpr int64_t kManyHeads = 64;
+constexpr double kFloor = 0.02;  // as in `shadowattn profile`
+
+/// What the loss rises to without something, above `base`; a model that only makes noise has lost
+/// everything.
+double rise(double loss, double base) {
+  return std::isfinite(loss) ? std::max(loss - base, 0.0) : kLargestImportance;
+}
+
+}  // namespace
+
+Importance measure_importance(const Workbench& workbench, const HeadShape& shape) {
+  const eval::Workplace& place = workbench.place;
+  const int layers = llama_model_n_layer(place.model.get());
+  const int64_t removals = int64_t{layers} * (shape.heads + 1);
+  const size_t wanted = removals > kManyHeads ? kFewLossTokens : kLossTokens;
+  const std::span<const llama_token> other = text_halves(workbench).other;
+  const std::vector<llama_token> tokens(
+      other.begin(), other.begin() + static_cast<std::ptrdiff_t>(std::min(wanted, other.size())));
+  if (tokens.size() < 2) throw Failure("the text is too short to measure heads on");
+  LossMeter meter(place.runtime, place.plugin, place.model, tokens, place.threads);
+  Progress progress("removing heads", removals, "heads and layers");
+  int64_t done = 0;
+  Importance importance;
+  importance.tokens = static_cast<int64_t>(tokens.size());
+  importance.loss = meter.loss({});
+  const auto rise_without = [&](int layer, int64_t head) {
+    const double loss = meter.loss({layer, static_cast<int32_t>(head)});
+    progress.update(++done);
+    return rise(loss, importance.loss);
+  };
+  for (int layer = 0; layer < layers; ++layer) {
+    importance.layers.push_back(rise_without(layer, -1));
+    importance.heads.emplace_back();
+    for (int64_t head = 0; head < shape.heads; ++head) {
+      importance.heads.back().push_back(rise_without(layer, head));
+    }
+  }
+  place.plugin.reset_report();
+  return importance;
+}
+
+Profile share_profile(const Importance& importance, const HeadShape& shape, double budget) {
+  const int64_t group = shape.heads / shape.kv_heads;
+  std::vector<double> values;
+  for (size_t layer = 0; layer < importance.layers.size(); ++layer) {
+    for (int64_t kv_head = 0; kv_head < shape.kv_heads; ++kv_head) {
+      double sum = 0;
+      for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+        sum += head_importance(importance.heads[layer][static_cast<size_t>(head)],
+                               importance.layers[layer]);
+      }
+      values.push_back(sum / static_cast<double>(group));
+    }
+  }
+  const std::vector<double> shares = shares_by_importance(values, budget, std::min(kFloor, budget));
+  Profile profile;
+  profile.note = "shares by importance, for an experiment";
+  for (size_t layer = 0; layer < importance.layers.size(); ++layer) {
+    LayerProfile& made = profile.layers.emplace_back();
+    made.head_dim = shape.dim;
+    KvHeadProfile lists;
+    lists.lists = {false, 1, false};
+    made.kv_heads.assign(static_cast<size_t>(shape.kv_heads), lists);
+    for (int64_t head = 0; head < shape.heads; ++head) {
+      HeadProfile one;
+      one.keep =
+          shares[layer * static_cast<size_t>(shape.kv_heads) + static_cast<size_t>(head / group)];
+      made.heads.push_back(one);
+    }
+  }
+  return profile;
+}
+
+ProfileFile::ProfileFile(const Profile& profile) {
+  std::error_code error;
+  const std::filesystem::path temporary = std::filesystem::temp_directory_path(error);
+  folder_ = (temporary / "shadowattn-XXXXXX").string();
+  if (error || mkdtemp(folder_.data()) == nullptr) {
+    throw Failure("cannot make a temporary folder in " + temporary.string());
+  }
+  path_ = (std::filesystem::path(folder_) / "shares.json").string();
+  try {
+    if (const std::string problem = profile_path_problem(path_); !problem.empty()) {
+      throw Failure("the temporary folder: " + problem);
+    }
+    write_file_atomically(path_, to_json(profile));
+  } catch (...) {
+    std::filesystem::remove_all(folder_, error);
+    throw;
+  }
+}
+
+ProfileFile::~ProfileFile() {
+  std::error_code ignored;
+  std::filesystem::remove_all(folder_, ignored);
+}
+
+}  // namespace shadowattn::tool::paper

@@ -1,0 +1,159 @@
+#include "paper/recorded_windows.h"
+
+#include <algorithm>
+#include <span>
+
+#include "eval/attention_operands.h"
+#include "failure.h"
+#include "interrupt.h"
+#include "progress.h"
+#include "record_capture.h"
+#include "text.h"
+
+namespace shadowattn::tool::paper {
+namespace {
+
+constexpr int kMostLayers = 8;           // whose keys and values are held at a time
+constexpr int64_t kMostSampled = 1024;   // rows of all heads and layers of a window
+constexpr int64_t kLeastRows = 8;        // of a head
+constexpr int64_t kMostRows = 32;        // of a head
+constexpr int64_t kReadTokens = 16'384;  // in all windows of a length
+
+int window_count(bool quick, int64_t length) {
+  if (quick) return 3;
+  return static_cast<int>(std::clamp<int64_t>(kReadTokens / length, 2, 8));
+}
+
+// Exact attention, which is what the paper records.
+Config reading_config() {
+  Config config;
+  config.engine.mode = Mode::kDense;
+  config.engine.precision = Precision::kF32;
+  return config;
+}
+
+int64_t sampled_rows(const LlamaModel& model, size_t layers) {
+  const int64_t heads = llama_model_n_head(model.get());
+  return std::clamp(kMostSampled / std::max<int64_t>(heads * static_cast<int64_t>(layers), 1),
+                    kLeastRows, kMostRows);
+}
+
+}  // namespace
+
+Json to_json(const WindowFacts& facts) {
+  return {{"length", facts.length},
+          {"windows", facts.windows},
+          {"layers", facts.layers},
+          {"sampled_rows", facts.sampled_rows}};
+}
+
+std::string windows_text(const Json& facts) {
+  std::string layers;
+  for (const int layer : facts.at("layers").get<std::vector<int>>()) {
+    layers.append(layers.empty() ? "" : ", ").append(std::to_string(layer));
+  }
+  const int windows = facts.at("windows").get<int>();
+  return std::to_string(windows) + (windows == 1 ? " window of " : " windows of ") +
+         format_count(facts.at("length").get<int64_t>()) + " tokens, layers " + layers + ", " +
+         std::to_string(facts.at("sampled_rows").get<int64_t>()) +
+         " query rows of each head and window, spread over its last " +
+         format_count(std::min(kRecordedRows, facts.at("length").get<int64_t>() / 2));
+}
+
+std::vector<int> spread_layers(int layers, int most) {
+  const int count = std::min(layers, most);
+  std::vector<int> chosen;
+  for (int i = 0; i < count; ++i) {
+    chosen.push_back(count == 1 ? 0 : i * (layers - 1) / (count - 1));
+  }
+  return chosen;
+}
+
+RecordedWindows::RecordedWindows(const Workbench& workbench, int64_t length, bool calibrate)
+    : workbench_(workbench), executor_(make_thread_pool(workbench.place.threads)) {
+  if (executor_ == nullptr) throw Failure("the threads cannot be started; give a smaller -t");
+  measured_ = workbench.windows(length, window_count(workbench.quick, length));
+  if (measured_.empty()) {
+    throw Failure("the texts have no window of " + format_count(length) + " tokens; give longer " +
+                  "ones");
+  }
+  if (calibrate && measured_.size() > 1) {
+    const auto some = static_cast<std::ptrdiff_t>(std::max<size_t>(measured_.size() / 4, 1));
+    calibration_.assign(measured_.end() - some, measured_.end());
+    measured_.erase(measured_.end() - some, measured_.end());
+  }
+  facts_.length = length;
+  facts_.windows = static_cast<int>(measured_.size());
+  const LlamaModel& model = workbench.place.model;
+  facts_.layers = spread_layers(llama_model_n_layer(model.get()), kMostLayers);
+  facts_.sampled_rows = std::min(sampled_rows(model, facts_.layers.size()), rows());
+}
+
+int64_t RecordedWindows::rows() const {
+  return std::max<int64_t>(std::min(kRecordedRows, facts_.length / 2), 1);
+}
+
+int RecordedWindows::every() const { return static_cast<int>(rows() / facts_.sampled_rows); }
+
+std::map<int, RecordedCall> RecordedWindows::record(
+    const std::vector<llama_token>& window, const std::function<void(int64_t)>& on_progress) const {
+  const eval::Workplace& place = workbench_.place;
+  place.plugin.configure(reading_config());
+  AttentionCapture capture({facts_.layers.begin(), facts_.layers.end()});
+  ContextOptions options;
+  options.tokens = static_cast<int64_t>(window.size());
+  options.ubatch = static_cast<int>(std::max<int64_t>(place.ubatch, rows()));
+  options.threads = place.threads;
+  options.on_node = AttentionCapture::on_node;
+  options.on_node_data = &capture;
+  LlamaContext context(place.runtime, place.model, options);
+  const size_t before = window.size() - static_cast<size_t>(rows());
+  const std::span<const llama_token> all(window);
+  bool done = context.append(all.first(before), on_progress);
+  capture.arm();
+  done = done && context.append(all.subspan(before));
+  place.plugin.reset_report();
+  if (!done) eval::throw_interrupted();
+  if (capture.calls().empty()) {
+    throw Failure(
+        "no layer of this model has attention that llama.cpp computes with its flash "
+        "attention over a KV cache, so there is nothing to measure");
+  }
+  return capture.calls();
+}
+
+// Reading counts as one half of a window, what is done with its calls as the other.
+void RecordedWindows::visit(const Windows& windows, const std::string& label,
+                            const Step& step) const {
+  const int64_t share = 2 * facts_.length;
+  Progress progress(label, share * static_cast<int64_t>(windows.size()), "");
+  int64_t done = 0;
+  for (const std::vector<llama_token>& window : windows) {
+    std::map<int, RecordedCall> calls =
+        record(window, [&](int64_t tokens) { progress.update(done + tokens); });
+    const auto count = static_cast<int64_t>(calls.size());
+    for (int64_t i = 0; !calls.empty(); ++i) {
+      if (interrupted()) eval::throw_interrupted();
+      progress.update(done + facts_.length + facts_.length * i / count);
+      const RecordedCall recorded = std::move(calls.begin()->second);
+      calls.erase(calls.begin());
+      step(eval::AttentionOperands(recorded).call());
+    }
+    progress.update(done += share);
+  }
+}
+
+void RecordedWindows::for_each_call(const std::string& label, const Step& step) const {
+  visit(measured_, label, step);
+}
+
+measure::ScalePair RecordedWindows::calibrated_mean() const {
+  measure::Calibration calibration;
+  visit(calibration_.empty() ? measured_ : calibration_, "calibrating",
+        [&](const AttentionCall& call) {
+          measure::calibrate(call, /*center_keys=*/false, *executor_, &calibration);
+        });
+  return calibration.mean();
+}
+
+}  // namespace shadowattn::tool::paper
