@@ -156,23 +156,22 @@ double ratio_of(const Json& spread, const char* low, const char* high) {
 }
 
 std::vector<Claim> claims(const Json& values) {
-  const std::string at = " at " + length_text(values) + " tokens";
   const double above = values.at("query_above_0.2");
   const double below = values.at("query_below_0.1");
-  const Json& query = values.at("query");
+  Claim claim;
+  claim.what = "Scales of queries above 0.2, and below 0.1";
+  claim.published = "over " + format_fixed(100 * published::kLargeQueryScales, 0) + " % and " +
+                    format_fixed(100 * published::kSmallQueryScales, 0) + " % (Qwen2-0.5B)";
+  claim.source = "section 3.3";
+  claim.measured = format_percent(above) + " and " + format_percent(below) + " at " +
+                   length_text(values) + " tokens";
+  if (above > published::kLargeQueryScales && below >= published::kSmallQueryScales) return {claim};
   // Where they lie is the model's; that no single scale fits is what the paper says with them.
-  const std::string remark =
-      "other weights, other scales; they differ by a factor of " +
-      format_fixed(ratio_of(query, "min", "max"), 1) +
-      " here (95th to 5th percentile: " + format_fixed(ratio_of(query, "p5", "p95"), 1) +
-      "), which one static scale does not fit";
-  return {{"Scales of queries above 0.2",
-           "over " + format_fixed(100 * published::kLargeQueryScales, 0) + " % (Qwen2-0.5B)",
-           "section 3.3", format_percent(above) + at,
-           above > published::kLargeQueryScales ? "" : remark},
-          {"Scales of queries below 0.1",
-           format_fixed(100 * published::kSmallQueryScales, 0) + " % (Qwen2-0.5B)", "section 3.3",
-           format_percent(below) + at, below >= published::kSmallQueryScales ? "" : remark}};
+  const Json& query = values.at("query");
+  claim.remark = "these weights have other scales; how far they differ here: by a factor of " +
+                 format_fixed(ratio_of(query, "min", "max"), 1) + ", 95th to 5th percentile " +
+                 format_fixed(ratio_of(query, "p5", "p95"), 1);
+  return {claim};
 }
 
 /// How far a head's scale goes from window to window: the largest over the smallest, mean of heads.
