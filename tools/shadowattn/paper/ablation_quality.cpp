@@ -232,13 +232,10 @@ std::vector<Claim> claims(const Findings& findings) {
 }
 
 std::string note_of(const Findings& findings) {
-  const Json& any = findings.front().second.values;
-  std::string note = "KL divergence of the next token's probabilities from exact attention, " +
-                     format_count(any.at("tokens").get<int64_t>()) + " tokens in " +
-                     std::to_string(any.at("windows").get<int>()) + " windows of " +
-                     format_count(any.at("context").get<int64_t>()) +
-                     ". The first three: INT8 estimate on npu-sim with the published scales, lists "
-                     "per row, no token forced in, on average 20 % of the tokens.";
+  const std::string note = kld_note(findings.front().second.values) +
+                           " The first three: INT8 estimate on npu-sim with the published scales, "
+                           "lists per row, no token "
+                           "forced in, on average 20 % of the tokens.";
   const Json* method = find_part(findings, kMethodPart);
   if (method == nullptr) return note;
   return note + " Shares and scales were measured on " +

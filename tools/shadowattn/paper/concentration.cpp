@@ -216,8 +216,9 @@ Experiment concentration_experiment() {
           "section 2",
           "Exact attention is recorded while the model reads windows of the text, and the softmax "
           "scores of sampled rows are computed again in double precision. The paper shows two "
-          "random heads of Qwen2-0.5B on 128 samples of WikiText-2; here it is every head of the "
-          "recorded layers, and contexts up to the longest that model and text allow.",
+          "random heads of Qwen2-0.5B on 128 samples of WikiText-2; here it is every head of all "
+          "layers, or of eight, evenly spread, of models with more, and contexts up to the longest "
+          "that model and text allow.",
           parts,
           write};
 }

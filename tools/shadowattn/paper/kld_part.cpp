@@ -6,6 +6,7 @@
 
 #include "eval/kld_run.h"
 #include "eval/report_parts.h"
+#include "text.h"
 
 namespace shadowattn::tool::paper {
 namespace {
@@ -94,6 +95,14 @@ const Json* find_method(const Json* values, const std::string& name) {
     if (method.at("name") == name) return &method;
   }
   return nullptr;
+}
+
+std::string kld_note(const Json& values) {
+  const int windows = values.at("windows").get<int>();
+  return "KL divergence of the next token's probabilities from exact attention: " +
+         format_count(values.at("tokens").get<int64_t>()) + " tokens in " +
+         std::to_string(windows) + (windows == 1 ? " window of " : " windows of ") +
+         format_count(values.at("context").get<int64_t>()) + ".";
 }
 
 std::string kld_text(const Json& method) {

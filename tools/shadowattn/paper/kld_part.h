@@ -36,6 +36,9 @@ Json measure_kld(const Workbench& workbench, std::vector<eval::Method> methods);
 /// Of measure_kld's methods the one of this name, or null.
 const Json* find_method(const Json* values, const std::string& name);
 
+/// "KL divergence of …: 2,044 tokens in 4 windows of 1,024.", from measure_kld's values.
+std::string kld_note(const Json& values);
+
 /// "0.0123 ± 0.0004 nats"
 std::string kld_text(const Json& method);
 

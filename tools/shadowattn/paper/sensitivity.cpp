@@ -218,16 +218,6 @@ eval::Section scales_section(const Json& values) {
   return section;
 }
 
-std::string share_note(const Json& values) {
-  return "KL divergence of the next token's probabilities from exact attention, " +
-         format_count(values.at("tokens").get<int64_t>()) + " tokens in " +
-         std::to_string(values.at("windows").get<int>()) + " windows of " +
-         format_count(values.at("context").get<int64_t>()) +
-         ". Lists per row: as in the paper, no token forced in. Default lists: ours, one for 8 "
-         "rows "
-         "and all heads of a KV head, with sinks and recent tokens.";
-}
-
 std::vector<eval::Section> share_sections(const Findings& findings) {
   eval::Section table;
   table.heading = "Quality by share of tokens kept";
@@ -236,7 +226,10 @@ std::vector<eval::Section> share_sections(const Findings& findings) {
   for (const double keep : kKeeps) {
     const Json* values = find_part(findings, share_part(keep));
     if (values == nullptr) continue;
-    table.note = share_note(*values);
+    table.note =
+        kld_note(*values) +
+        " Lists per row: as in the paper, no token forced in. Default lists: ours, one for "
+        "8 rows and all heads of a KV head, with sinks and recent tokens.";
     for (eval::PlotLine& line : lines) {
       const Json* method = find_method(values, line.label);
       if (method == nullptr) continue;
