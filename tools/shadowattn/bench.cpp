@@ -102,6 +102,15 @@ void set_cores(const BenchOptions& options, BenchSetup& setup) {
   restrict_to_cores(cores.cpu);
 }
 
+// --keep alone means exactly these shares.
+std::vector<ShadowDial> dials(const BenchOptions& options, const EngineOptions& engine) {
+  if (options.keeps.empty()) return {{engine.keep, engine.attn_error}};
+  const double attn_error = options.attention.given("attn_error") ? engine.attn_error : 0.0;
+  std::vector<ShadowDial> all;
+  for (const double keep : options.keeps) all.push_back({keep, attn_error});
+  return all;
+}
+
 BenchSetup make_setup(const BenchOptions& options) {
   BenchSetup setup = options.setup;
   setup.config = options.attention.config();
@@ -121,15 +130,10 @@ BenchSetup make_setup(const BenchOptions& options) {
   set_flash(options, setup);
   setup.dense = has(options.columns, "dense");
   if (has(options.columns, "shadow")) {
-    setup.keeps = options.keeps;
-    if (setup.keeps.empty()) {
-      setup.keeps = {setup.config.engine.keep};
-    } else if (!options.attention.given("attn_error")) {
-      setup.config.engine.attn_error = 0.0;  // exactly these shares
-    }
+    setup.dials = dials(options, setup.config.engine);
   }
   set_cores(options, setup);
-  if (!setup.keeps.empty()) setup.devices = device_columns(options, setup.config);
+  if (!setup.dials.empty()) setup.devices = device_columns(options, setup.config);
   return setup;
 }
 

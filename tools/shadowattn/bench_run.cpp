@@ -11,7 +11,6 @@
 
 #include "failure.h"
 #include "interrupt.h"
-#include "plugin_control.h"
 #include "process_usage.h"
 #include "progress.h"
 #include "summary.h"
@@ -126,8 +125,9 @@ int64_t BenchSetup::context_tokens() const {
 
 class Bench::Impl {
  public:
-  Impl(LlamaRuntime& runtime, const LlamaModel& model, const BenchSetup& setup)
-      : setup_(setup), random_(setup.seed), vocabulary_(vocabulary_size(model)) {
+  Impl(LlamaRuntime& runtime, const LlamaModel& model, const BenchSetup& setup,
+       const PluginControl* plugin)
+      : setup_(setup), random_(setup.seed), vocabulary_(vocabulary_size(model)), plugin_(plugin) {
     make_contexts(runtime, model);
     make_columns();
     filler_ = random_tokens(setup.depths.empty() ? 0 : setup.depths.back());
@@ -154,7 +154,7 @@ class Bench::Impl {
   }
 
   // llama.cpp's contexts are made before the plug-in is loaded, so that it is no part of them;
-  // when the environment has loaded it already, it is switched off for them.
+  // when it is there already, it is switched off for them.
   void make_contexts(LlamaRuntime& runtime, const LlamaModel& model) {
     ContextOptions options = {
         .tokens = (setup_.context_tokens() + kContextStep - 1) / kContextStep * kContextStep,
@@ -163,40 +163,43 @@ class Bench::Impl {
         .type_k = setup_.type_k,
         .type_v = setup_.type_v};
     off_.enabled = false;
-    if (PluginControl::loaded_by_host()) plugin_.emplace(runtime).configure(off_);
+    if (plugin_ == nullptr && PluginControl::loaded_by_host()) load_plugin(runtime);
+    if (plugin_ != nullptr) plugin_->configure(off_);
     if (setup_.flash_on) flash_on_.emplace(runtime, model, options);
     options.flash_attention = false;
     if (setup_.flash_off) flash_off_.emplace(runtime, model, options);
-    if (!plugin_) plugin_.emplace(runtime);
+    if (plugin_ == nullptr) load_plugin(runtime);
     options.flash_attention = true;
     plugin_->configure(dense_config());
     ours_.emplace(runtime, model, options);
   }
 
+  void load_plugin(LlamaRuntime& runtime) { plugin_ = &loaded_.emplace(runtime); }
+
   // Decoding has one row, and shall go through the plug-in too. All configs of ours claim the same
   // calls, so that one context serves them: a graph that llama.cpp uses again stays right.
-  Config our_config(Mode mode, double keep) const {
+  Config our_config(Mode mode, const ShadowDial& dial) const {
     Config config = setup_.config;
     config.engine.device = {};
     config.enabled = true;
     config.min_rows = 1;
     config.engine.mode = mode;
-    config.engine.keep = keep;
+    config.engine.keep = dial.keep;
+    config.engine.attn_error = dial.attn_error;
     return config;
   }
-  Config dense_config() const { return our_config(Mode::kDense, setup_.config.engine.keep); }
+  Config dense_config() const { return our_config(Mode::kDense, {}); }
 
   void make_columns() {
     if (flash_off_) columns_.push_back({Attention::kLlama, false, 1, {}, off_, &*flash_off_});
     if (flash_on_) columns_.push_back({Attention::kLlama, true, 1, {}, off_, &*flash_on_});
     if (setup_.dense) columns_.push_back({Attention::kDense, true, 1, {}, dense_config(), &*ours_});
-    for (const double keep : setup_.keeps) {
-      columns_.push_back(
-          {Attention::kShadow, true, keep, std::nullopt, our_config(Mode::kShadow, keep), &*ours_});
+    for (const ShadowDial& dial : setup_.dials) {
+      Config config = our_config(Mode::kShadow, dial);
+      columns_.push_back({Attention::kShadow, true, dial.keep, std::nullopt, config, &*ours_});
       for (const DeviceOptions& device : setup_.devices) {
-        Config config = our_config(Mode::kShadow, keep);
         config.engine.device = device;
-        columns_.push_back({Attention::kShadow, true, keep, use_of(device), config, &*ours_});
+        columns_.push_back({Attention::kShadow, true, dial.keep, use_of(device), config, &*ours_});
       }
     }
   }
@@ -378,7 +381,8 @@ class Bench::Impl {
   std::mt19937_64 random_;
   uint32_t vocabulary_;
   Config off_;
-  std::optional<PluginControl> plugin_;
+  std::optional<PluginControl> loaded_;  // here; else it was there before
+  const PluginControl* plugin_;
   std::optional<LlamaContext> flash_off_;
   std::optional<LlamaContext> flash_on_;
   std::optional<LlamaContext> ours_;
@@ -390,8 +394,9 @@ class Bench::Impl {
   std::set<std::string> warned_;  // shown already
 };
 
-Bench::Bench(LlamaRuntime& runtime, const LlamaModel& model, const BenchSetup& setup)
-    : impl_(std::make_unique<Impl>(runtime, model, setup)) {}
+Bench::Bench(LlamaRuntime& runtime, const LlamaModel& model, const BenchSetup& setup,
+             const PluginControl* plugin)
+    : impl_(std::make_unique<Impl>(runtime, model, setup, plugin)) {}
 
 Bench::~Bench() = default;
 

@@ -11,9 +11,16 @@
 
 #include "bench_result.h"
 #include "llama_session.h"
+#include "plugin_control.h"
 #include "shadowattn/config.h"
 
 namespace shadowattn::tool {
+
+/// How few tokens a shadow column attends to: as few as both let.
+struct ShadowDial {
+  double keep = 1;
+  double attn_error = 0.01;
+};
 
 struct BenchSetup {
   std::vector<int> prompts;      ///< tokens, each above 0
@@ -28,9 +35,9 @@ struct BenchSetup {
   bool flash_off = true;  ///< measure llama.cpp without flash attention
   bool flash_on = true;   ///< … and with it; at least one of the two
   bool dense = true;
-  std::vector<double> keeps;           ///< one shadow column each; at least one, or dense
-  std::vector<DeviceOptions> devices;  ///< one more column each for every keep
-  Config config;  ///< of our columns; mode, keep, min_rows and the device are set here
+  std::vector<ShadowDial> dials;       ///< one shadow column each; at least one, or dense
+  std::vector<DeviceOptions> devices;  ///< one more column each for every dial
+  Config config;  ///< of our columns; mode, the dial, min_rows and the device are set here
 
   /// Tokens that the largest test needs.
   int64_t context_tokens() const;
@@ -39,8 +46,10 @@ struct BenchSetup {
 /// Owns the contexts: one for each kind of llama.cpp's attention, one for ours.
 class Bench {
  public:
-  /// Loads the plug-in. Throws Failure when there is not enough memory.
-  Bench(LlamaRuntime& runtime, const LlamaModel& model, const BenchSetup& setup);
+  /// Uses `plugin`, which must outlive it, or loads the plug-in when that is null. Configures it
+  /// time and again, and leaves it so. Throws Failure when there is not enough memory.
+  Bench(LlamaRuntime& runtime, const LlamaModel& model, const BenchSetup& setup,
+        const PluginControl* plugin = nullptr);
   ~Bench();
 
   using OnTest = std::function<void(const BenchTest& test, const std::vector<BenchSeries>& series)>;
