@@ -53,5 +53,25 @@ TEST(CoreChoice, ThreadsStartedLaterStayOnTheCores) {
 
 TEST(CoreChoice, NoCoreAtAllIsAnError) { EXPECT_THROW(restrict_to_cores({}), Failure); }
 
+TEST(CoreChoice, WorkOnSomeCoresLeavesTheCallersAlone) {
+  const std::vector<int> before = usable_cores();
+  std::vector<int> meanwhile;
+  std::vector<int> inherited;
+  run_on_cores({before.back()}, [&] {
+    meanwhile = usable_cores();
+    std::thread([&] { inherited = usable_cores(); }).join();
+  });
+  EXPECT_EQ(meanwhile, std::vector<int>{before.back()});
+  EXPECT_EQ(inherited, meanwhile);
+  EXPECT_EQ(usable_cores(), before);
+}
+
+TEST(CoreChoice, WhatWorkOnSomeCoresThrowsArrives) {
+  const std::vector<int> before = usable_cores();
+  EXPECT_THROW(run_on_cores({before.front()}, [] { throw Failure("broken"); }), Failure);
+  EXPECT_THROW(run_on_cores({}, [] {}), Failure);
+  EXPECT_EQ(usable_cores(), before);
+}
+
 }  // namespace
 }  // namespace shadowattn::tool

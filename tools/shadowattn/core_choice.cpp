@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <exception>
 #include <string>
 #include <system_error>
+#include <thread>
 
 #include "failure.h"
 
@@ -59,6 +61,19 @@ void restrict_to_cores(const std::vector<int>& cores) {
   CPU_ZERO(&set);
   for (const int core : cores) CPU_SET(static_cast<size_t>(core), &set);
   if (sched_setaffinity(0, sizeof set, &set) != 0) fail("the cores cannot be restricted");
+}
+
+void run_on_cores(const std::vector<int>& cores, const std::function<void()>& work) {
+  std::exception_ptr thrown;
+  std::thread([&] {
+    try {
+      restrict_to_cores(cores);
+      work();
+    } catch (...) {
+      thrown = std::current_exception();
+    }
+  }).join();
+  if (thrown) std::rethrow_exception(thrown);
 }
 
 }  // namespace shadowattn::tool

@@ -1,6 +1,7 @@
 // Which cores of this machine a benchmark uses.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 namespace shadowattn::tool {
@@ -21,5 +22,10 @@ std::vector<int> usable_cores();
 /// Keeps the calling thread, and all threads that it starts from now on, on `cores`. Throws
 /// Failure.
 void restrict_to_cores(const std::vector<int>& cores);
+
+/// Runs `work` on a thread of its own that stays on `cores`, as do all threads that it starts, and
+/// waits for its end. So the caller's own cores are the same afterwards, however it ends: what
+/// `work` throws is thrown again. Throws Failure when the cores cannot be had.
+void run_on_cores(const std::vector<int>& cores, const std::function<void()>& work);
 
 }  // namespace shadowattn::tool
