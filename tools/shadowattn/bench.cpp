@@ -104,10 +104,10 @@ void set_cores(const BenchOptions& options, BenchSetup& setup) {
 
 // --keep alone means exactly these shares.
 std::vector<ShadowDial> dials(const BenchOptions& options, const EngineOptions& engine) {
-  if (options.keeps.empty()) return {{engine.keep, engine.attn_error}};
+  if (options.keeps.empty()) return {{engine.keep, engine.attn_error, engine.gate}};
   const double attn_error = options.attention.given("attn_error") ? engine.attn_error : 0.0;
   std::vector<ShadowDial> all;
-  for (const double keep : options.keeps) all.push_back({keep, attn_error});
+  for (const double keep : options.keeps) all.push_back({keep, attn_error, engine.gate});
   return all;
 }
 

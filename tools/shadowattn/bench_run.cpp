@@ -186,6 +186,7 @@ class Bench::Impl {
     config.engine.mode = mode;
     config.engine.keep = dial.keep;
     config.engine.attn_error = dial.attn_error;
+    config.engine.gate = dial.gate;
     return config;
   }
   Config dense_config() const { return our_config(Mode::kDense, {}); }
@@ -197,6 +198,7 @@ class Bench::Impl {
     for (const ShadowDial& dial : setup_.dials) {
       Config config = our_config(Mode::kShadow, dial);
       columns_.push_back({Attention::kShadow, true, dial.keep, std::nullopt, config, &*ours_});
+      if (!dial.devices) continue;
       for (const DeviceOptions& device : setup_.devices) {
         config.engine.device = device;
         columns_.push_back({Attention::kShadow, true, dial.keep, use_of(device), config, &*ours_});

@@ -20,6 +20,8 @@ namespace shadowattn::tool {
 struct ShadowDial {
   double keep = 1;
   double attn_error = 0.01;
+  bool gate = true;     ///< EngineOptions::gate
+  bool devices = true;  ///< measured with each device, too
 };
 
 struct BenchSetup {
@@ -37,7 +39,8 @@ struct BenchSetup {
   bool dense = true;
   std::vector<ShadowDial> dials;       ///< one shadow column each; at least one, or dense
   std::vector<DeviceOptions> devices;  ///< one more column each for every dial
-  Config config;  ///< of our columns; mode, the dial, min_rows and the device are set here
+  Config
+      config;  ///< of our columns; mode, what is in the dial, min_rows and the device are set here
 
   /// Tokens that the largest test needs.
   int64_t context_tokens() const;

@@ -2,14 +2,15 @@
 #include "paper/accuracy.h"
 #include "paper/experiment.h"
 #include "paper/phone.h"
+#include "paper/timing_experiments.h"
 
 namespace shadowattn::tool::paper {
 
 const std::vector<Experiment>& experiments() {
   static const std::vector<Experiment> all = {
-      concentration_experiment(),    recall_experiment(), scales_experiment(),
-      accuracy_experiment(),         phone_experiment(),  sensitivity_experiment(),
-      ablation_quality_experiment(),
+      concentration_experiment(), recall_experiment(),      scales_experiment(),
+      accuracy_experiment(),      kernel_experiment(),      prefill_experiment(),
+      phone_experiment(),         sensitivity_experiment(), ablation_quality_experiment(),
   };
   return all;
 }
