@@ -1,0 +1,10 @@
+// The chapter of the report about processor time and energy.
+#pragma once
+
+#include "paper/experiment.h"
+
+namespace shadowattn::tool::paper {
+
+Chapter energy_chapter(const Findings& findings);
+
+}  // namespace shadowattn::tool::paper
