@@ -137,6 +137,15 @@ std::vector<MethodPasses> time_methods(const CoreSetup& setup, std::span<const R
   return results;
 }
 
+measure::TracedCall trace_call(const CoreSetup& setup, std::span<const RecordedCall> calls,
+                               const EngineOptions& options) {
+  measure::TracedCall traced;
+  run_on_cores(setup.cpu, [&] {
+    traced = measure::AttentionTimer(calls.first(1), setup.threads()).trace(options);
+  });
+  return traced;
+}
+
 Json setup_json(const CoreSetup& setup, const std::vector<MethodPasses>& methods) {
   Json json = {{"id", setup.id},
                {"label", setup.label},
@@ -194,6 +203,18 @@ double figure(const Json& values, const std::string& setup, const std::string& m
   if (found == nullptr) return kNone;
   const auto value = found->find(key);
   return value != found->end() && value->is_number() ? value->get<double>() : kNone;
+}
+
+double time_ratio(const Json& values, const std::string& setup, const std::string& method,
+                  const std::string& other) {
+  const auto samples = [&](const std::string& id) {
+    const Json* found = find_setup(values, setup);
+    if (found != nullptr) found = find_method(*found, id);
+    return found == nullptr ? std::vector<double>()
+                            : found->value("wall_ns", std::vector<double>());
+  };
+  const double ratio = median_of_ratios(samples(method), samples(other));
+  return ratio > 0 ? ratio : std::numeric_limits<double>::quiet_NaN();
 }
 
 std::string method_label(const std::string& id) {

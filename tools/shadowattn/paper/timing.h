@@ -55,6 +55,10 @@ std::vector<measure::MethodPasses> time_methods(const CoreSetup& setup,
                                                 const measure::TimingPlan& plan,
                                                 const std::string& label);
 
+/// One call by the engine, with when each stage ran; on the cores of the setup.
+measure::TracedCall trace_call(const CoreSetup& setup, std::span<const RecordedCall> calls,
+                               const EngineOptions& options);
+
 /// An entry of "setups"; ratios are to the methods called "llama" and "dense".
 Json setup_json(const CoreSetup& setup, const std::vector<measure::MethodPasses>& methods);
 
@@ -69,6 +73,11 @@ const Json* find_method(const Json& setup, const std::string& id);
 /// values -> setup -> method -> figure; NaN when any is missing.
 double figure(const Json& values, const std::string& setup, const std::string& method,
               const std::string& key);
+
+/// How many times as long `method` takes as `other`: the median over rounds; NaN when one is
+/// missing.
+double time_ratio(const Json& values, const std::string& setup, const std::string& method,
+                  const std::string& other);
 
 /// What a method is called on the page; the id itself when it is not known.
 std::string method_label(const std::string& id);
