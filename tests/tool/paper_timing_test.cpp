@@ -247,6 +247,13 @@ TEST(PaperTiming, ThePipelineIsComparedPairByPair) {
   EXPECT_EQ(chapter.claims[1].measured, "0.90");
   EXPECT_NE(chapter.claims[1].remark, "");
   EXPECT_EQ(chapter.claims[2].measured, "3.00");
+
+  Json with_loss = values;
+  with_loss["setups"][0]["methods"].push_back(method("off-one-head", 4.5));
+  with_loss["setups"][0]["methods"][2]["device"] = {{"launches", 2}};
+  const Chapter mixed = ablation_times_chapter(findings("qwen2-0.5b", with_loss));
+  EXPECT_EQ(mixed.claims[0].measured, "0.50 to 1.50");
+  EXPECT_EQ(mixed.claims[0].remark, "least where a call is 2 launches");
 }
 
 }  // namespace

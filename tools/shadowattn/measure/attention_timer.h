@@ -75,7 +75,7 @@ class AttentionTimer {
   std::vector<MethodPasses> measure(std::span<const TimedMethod> methods, const TimingPlan& plan,
                                     const std::function<void(double done)>& on_sample) const;
 
-  /// The first call once more, after a warm-up.
+  /// The first call some more times, after a warm-up; the one that took the median time.
   TracedCall trace(const EngineOptions& options) const;
 
  private:

@@ -139,11 +139,38 @@ std::string remark(double ratio, const std::string& otherwise) {
   return ratio > 1 ? "" : otherwise;
 }
 
-void add_claims(const Findings& findings, Chapter& chapter) {
-  const std::vector<double> pipeline = ratios(findings, "off", "planned");
+/// Where the pipeline gained least: its ratio, and how many launches there were to overlap.
+struct LeastGain {
+  double ratio = INFINITY;
+  double launches = 0;
+};
+
+// With heads fused and one per launch: like is compared with like.
+void add_pipeline_claim(const Findings& findings, Chapter& chapter) {
+  std::vector<double> all;
+  LeastGain least;
+  for (const auto& [id, finding] : findings) {
+    for (const char* fusion : {"", "-one-head"}) {
+      const std::string planned = std::string("planned") + fusion;
+      const double ratio =
+          time_ratio(finding.values, kOneCore, std::string("off") + fusion, planned);
+      all.push_back(ratio);
+      if (ratio < least.ratio) {
+        least = {ratio, device_figure(finding.values, planned, "launches")};
+      }
+    }
+  }
+  std::string why = remark(most(all), "unexplained");
+  if (why.empty() && least.ratio < 1) {
+    why = "least where a call is " + count(least.launches) + " launches";
+  }
   chapter.claims.push_back({"Without the pipeline: times as long as with it (npu-sim)",
                             "rises clearly (no figure)", "ablation, Qwen2-0.5B, Xiaomi 14",
-                            range_text(pipeline), remark(most(pipeline), "unexplained")});
+                            range_text(all), why});
+}
+
+void add_claims(const Findings& findings, Chapter& chapter) {
+  add_pipeline_claim(findings, chapter);
   const double one_by_one = published::kNpuLaunchMs[0] * 4;
   const std::vector<double> fused = ratios(findings, "planned-one-head", "planned");
   chapter.claims.push_back(
