@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "paper/published.h"
-#include "paper/timing.h"
+#include "paper/timing_values.h"
 #include "text.h"
 #include "timeline_svg.h"
 

@@ -1,7 +1,7 @@
 // The chapter of the report about what the pipeline and fused heads save.
 #pragma once
 
-#include "paper/experiment.h"
+#include "paper/findings.h"
 #include "timeline.h"
 
 namespace shadowattn::tool::paper {

@@ -6,7 +6,7 @@
 
 #include "eval/plots.h"
 #include "paper/published.h"
-#include "paper/timing.h"
+#include "paper/timing_values.h"
 #include "text.h"
 
 namespace shadowattn::tool::paper {

@@ -1,7 +1,7 @@
 // The chapter of the report about one attention call.
 #pragma once
 
-#include "paper/experiment.h"
+#include "paper/findings.h"
 
 namespace shadowattn::tool::paper {
 

@@ -7,7 +7,7 @@
 
 #include "eval/plots.h"
 #include "paper/published.h"
-#include "paper/timing.h"
+#include "paper/timing_values.h"
 #include "statistics.h"
 #include "text.h"
 

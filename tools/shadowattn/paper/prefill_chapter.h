@@ -1,7 +1,7 @@
 // The chapter of the report about prompts from end to end.
 #pragma once
 
-#include "paper/experiment.h"
+#include "paper/findings.h"
 
 namespace shadowattn::tool::paper {
 
