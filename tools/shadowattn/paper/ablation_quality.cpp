@@ -34,6 +34,7 @@ constexpr char kDefaults[] = "default lists, 20 %";
 
 constexpr std::array<double, 3> kDials = {0.02, 0.05, 0.1};
 constexpr double kNearlyAll = 0.999;
+constexpr int64_t kLeastTokens = 64;     // to calibrate and to measure losses on
 constexpr int64_t kScaleContext = 1024;  // that scales are calibrated at
 
 std::string dial_name(double attn_error) { return "attn_error " + format_fixed(attn_error, 2); }
@@ -56,6 +57,10 @@ struct Preparation {
 Preparation prepare(const Workbench& workbench) {
   const Workbench other = other_half(workbench);
   const auto available = static_cast<int64_t>(other.texts.front().tokens.size());
+  if (available < kLeastTokens) {
+    throw Failure("the text to measure shares and scales on has only " + format_count(available) +
+                  " tokens; give longer texts");
+  }
   const RecordedWindows windows(other, std::min(kScaleContext, available), /*calibrate=*/false);
   Preparation made;
   measure::Calibration calibration;

@@ -15,14 +15,14 @@ constexpr std::array<int64_t, 5> kContexts = {2048, 1024, 512, 256, eval::kShort
 constexpr int64_t kQuickContext = 1024;
 constexpr int kWindows = 4;
 constexpr int64_t kLogitBytes = int64_t{256} << 20;  // of all methods together
-constexpr int64_t kLeastUbatch = 32;
+constexpr int64_t kUbatchStep = 32;                  // lists of several rows are not cut
 
 // Every method keeps the logits of one ubatch.
 eval::Workplace with_bounded_logits(const Workbench& workbench, size_t methods) {
   eval::Workplace place = workbench.place;
   const int64_t row =
       int64_t{place.model.vocabulary()} * static_cast<int64_t>(sizeof(float) * methods);
-  const auto most = std::max(kLogitBytes / row, kLeastUbatch);
+  const int64_t most = std::max(kLogitBytes / row / kUbatchStep, int64_t{1}) * kUbatchStep;
   place.ubatch = static_cast<int>(std::min<int64_t>(place.ubatch, most));
   return place;
 }

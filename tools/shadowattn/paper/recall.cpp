@@ -215,7 +215,9 @@ eval::Section all_lengths(const Findings& findings, const char* quality, bool mi
 eval::Section recall_section(const Findings& findings) {
   eval::Section section = all_lengths(findings, "recall", false);
   section.heading = "Recall by estimate and length, %";
-  section.note = "Mean / first percentile of rows / worst head.";
+  section.note =
+      "Mean / first percentile of rows / worst head. The 9 pairs lie around the mean over " +
+      calibration_text(findings.back().second.values.at("calibrated_on_itself")) + ".";
   return section;
 }
 
@@ -320,9 +322,8 @@ Experiment recall_experiment() {
       "Each row's top tokens by the INT8 estimate are compared with its top tokens by exact "
       "logits of the recorded operands, in all layers, or in eight, evenly spread, of models with "
       "more. Tokens that our engine always keeps (sinks, recent ones) get no help here. The "
-      "published scheme chooses among 9 pairs of scales around a mean calibrated on other windows "
-      "of the same length; its multiplier for scores is chosen per head here, where the published "
-      "code has one for the model.",
+      "published scheme chooses among 9 pairs of scales around a calibrated mean; its multiplier "
+      "for scores is chosen per head here, where the published code has one for the model.",
       parts,
       write};
 }

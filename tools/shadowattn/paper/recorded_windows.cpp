@@ -59,6 +59,11 @@ std::string windows_text(const Json& facts) {
          format_count(std::min(kRecordedRows, facts.at("length").get<int64_t>() / 2));
 }
 
+std::string calibration_text(bool calibrated_on_itself) {
+  return calibrated_on_itself ? "the same window, for there is only one"
+                              : "other windows of this length";
+}
+
 std::vector<int> spread_layers(int layers, int most) {
   const int count = std::min(layers, most);
   std::vector<int> chosen;

@@ -30,6 +30,8 @@ Json to_json(const WindowFacts& facts);
 /// "8 windows of 1,024 tokens, layers 0, 1, 2, 3, 64 query rows of each head and window", from
 /// to_json's.
 std::string windows_text(const Json& facts);
+/// What the calibrated scales come from: "other windows of this length".
+std::string calibration_text(bool calibrated_on_itself);
 
 /// The windows of one length: some to measure on, others to calibrate static scales on.
 class RecordedWindows {

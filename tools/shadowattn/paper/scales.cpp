@@ -221,9 +221,7 @@ eval::Section pairs_section(const Json& values) {
   eval::Section section;
   section.heading = "Pairs of scales chosen, published rule, " + length_text(values) + " tokens";
   const Json& pairs = values.at("pairs");
-  const std::string where = values.at("calibrated_on_itself").get<bool>()
-                                ? "the same window, for there is only one"
-                                : "other windows of this length";
+  const std::string where = calibration_text(values.at("calibrated_on_itself"));
   section.note = "Nearest of nine pairs {1/2, 1, 2} around the mean over " + where + ". For " +
                  format_percent(pairs.at("clipped_heads")) +
                  " of the heads and windows the pair is too small for the largest query or key; " +

@@ -194,9 +194,10 @@ eval::Section scales_section(const Json& values) {
   eval::Section section;
   section.heading = "Recall by number of pairs and by step, %";
   section.note =
-      "Nearest of so many pairs of scales around the calibrated mean (step 0.5), and "
-      "nearest of 9 pairs by step; INT8 scores. Last columns: first percentile of rows, "
-      "and mass kept of what the exact choice keeps, both at 20 %. " +
+      "Nearest of so many pairs of scales around the mean over " +
+      calibration_text(values.at("calibrated_on_itself")) +
+      " (step 0.5), and nearest of 9 pairs by step; INT8 scores. Last columns: first percentile of "
+      "rows, and mass kept of what the exact choice keeps, both at 20 %. " +
       windows_text(values.at("windows")) + ".";
   section.grid.header = {"scales"};
   for (const double keep : kKeeps) section.grid.header.push_back(percent(keep));
