@@ -21,11 +21,11 @@ constexpr char kStyle[] = R"(
   --rule: #343b43; --stripe: #1c2025; --heat: #3b8fe0;
   --s0: #e4e8ec; --s1: #4fa8e8; --s2: #f0813a; --s3: #2fc79a; --s4: #e08fbd; --s5: #e6b450;
   --s6: #7cc9f2; --s7: #b48ad6; } }
-body { margin: 0 auto; max-width: 64rem; padding: 1.5rem; background: var(--page);
+body { margin: 0 auto; max-width: 72rem; padding: 1.5rem; background: var(--page);
   color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.5rem; margin: 0 0 .5rem; } h2 { font-size: 1.2rem; margin: 2.5rem 0 .25rem; }
-h3 { font-size: 1rem; margin: 1.5rem 0 .25rem; } td.prose, th.prose { text-align: left; }
-td.prose { white-space: normal; min-width: 16rem; } a { color: inherit; }
+h3 { font-size: 1rem; margin: 1.5rem 0 .25rem; } a { color: inherit; }
+td.prose, th.prose { text-align: left; white-space: normal; min-width: 6rem; vertical-align: top; }
 p, ul.facts { color: var(--faint); margin: .25rem 0 .75rem; }
 ul.facts { list-style: none; padding: 0; }
 .wide { overflow-x: auto; }

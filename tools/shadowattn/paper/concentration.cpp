@@ -103,7 +103,7 @@ std::vector<Claim> claims(const Findings& findings) {
     Claim claim;
     claim.what = "Softmax scores below " + format_fixed(kScoreThresholds[i], 2);
     claim.published = "over " + format_fixed(100 * published[i], 0) + " % (Qwen2-0.5B)";
-    claim.source = "section 2";
+    claim.source = "Section 2";
     claim.measured = first_and_last(findings, below);
     if (below(shortest) <= published[i]) {
       claim.remark = "a few tokens hold more of the mass, or the context is shorter; unexplained";
@@ -115,7 +115,7 @@ std::vector<Claim> claims(const Findings& findings) {
   claim.what = "Unimportant tokens (here: those without which 95 % of the mass remain)";
   claim.published =
       "over " + format_fixed(100 * published::kUnimportantTokens, 0) + " % (Qwen2-1.5B)";
-  claim.source = "section 2";
+  claim.source = "Section 2";
   claim.measured = first_and_last(findings, outside);
   if (outside(shortest) <= published::kUnimportantTokens) claim.remark = flatness_remark(shortest);
   all.push_back(std::move(claim));
@@ -213,7 +213,7 @@ Chapter write(const Findings& findings) {
 Experiment concentration_experiment() {
   return {"concentration",
           "Importance is concentrated",
-          "section 2",
+          "Section 2",
           "Exact attention is recorded while the model reads windows of the text, and the softmax "
           "scores of sampled rows are computed again in double precision. The paper shows two "
           "random heads of Qwen2-0.5B on 128 samples of WikiText-2; here it is every head of all "

@@ -32,7 +32,7 @@ struct Claim {
   std::string published;  ///< "99.03 % (Qwen2-0.5B)"
   std::string source;     ///< "Table 4"
   std::string measured;   ///< "98.7 %"
-  std::string remark;     ///< why they differ, or "unexplained"; empty: they agree
+  std::string remark;     ///< why they differ, or "unexplained"; empty: they do not
 };
 
 struct Chapter {

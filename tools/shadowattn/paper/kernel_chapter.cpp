@@ -290,13 +290,13 @@ void add_float_sparse_claims(const Json& values, Chapter& chapter) {
   }
   if (here.empty()) return;
   chapter.claims.push_back(
-      {"Time that a float estimate saves at 40 / 30 / 20 %, one core", there, "section 2", here,
+      {"Time that a float estimate saves at 40 / 30 / 20 %, one core", there, "Section 2", here,
        less ? "a list per row gathers what a dense kernel streams; with shared lists " +
                   signed_percent(bounds.back().saved_shared) + " are saved at 20 %"
             : ""});
   const double share = bounds.back().estimate_share;
   chapter.claims.push_back({"Float estimate's share of the time at 20 %",
-                            signed_percent(published::kFloatEstimateShare), "section 2",
+                            signed_percent(published::kFloatEstimateShare), "Section 2",
                             signed_percent(share),
                             share >= published::kFloatEstimateShare
                                 ? ""

@@ -236,8 +236,7 @@ class Run {
     }
     results_.save(command_, missing == 0);
     write_report();
-    std::printf("\n%s\n%s\n", eval::to_markdown(claims_grid(results_, all_)).c_str(),
-                page_path().c_str());
+    std::printf("%s\n%s\n", claims_text(results_, all_).c_str(), page_path().c_str());
     if (failed == 0) return kExitOk;
     throw Failure(std::to_string(failed) + " parts could not be measured; the page says why");
   }

@@ -111,7 +111,7 @@ std::vector<Claim> table_4_claims(const Json& values) {
     Claim claim;
     claim.what = "Recall of INT8 estimates at " + format_fixed(100 * keep, 0) + " %";
     claim.published = format_fixed(least, 2) + " to " + format_fixed(most, 2) + " % (4 models)";
-    claim.source = "table 4";
+    claim.source = "Table 4";
     claim.measured = eval::fine_percent(measured) + " at " + length_text(values) + " tokens";
     if (100 * measured < least) claim.remark = remark_of(values, keep, least);
     all.push_back(std::move(claim));
@@ -145,7 +145,7 @@ std::vector<Claim> claims(const Findings& findings) {
   }
   Claim buckets = left_out("Recall at 20 %, nearest of 9 pairs of scales",
                            recall_of(shortest, kPublished, kKeep, "mean"), shortest);
-  buckets.remark = "table 4 is about one scale per tensor, not about buckets";
+  buckets.remark = "Table 4 is about one scale per tensor, not about buckets";
   all.push_back(std::move(buckets));
   return all;
 }
@@ -157,12 +157,12 @@ std::vector<std::string> keep_header(std::vector<std::string> first) {
 
 eval::Section published_section(const Json& values) {
   eval::Section section;
-  section.heading = "Recall by share of tokens kept, %: table 4 and here";
+  section.heading = "Recall by share of tokens kept, %: Table 4 and here";
   section.note = "Means over heads. Published: 128 samples of WikiText-2. Here: " +
                  windows_text(values.at("windows")) + ".";
   section.grid.header = keep_header({"model"});
   for (const published::Recall& model : published::kRecall) {
-    std::vector<std::string> row = {std::string(model.model) + " (table 4)"};
+    std::vector<std::string> row = {std::string(model.model) + " (Table 4)"};
     for (const double keep : kKeeps) {
       const auto& known = published::kRecallKeeps;
       const auto found = std::find(known.begin(), known.end(), keep);
@@ -318,7 +318,7 @@ Experiment recall_experiment() {
   return {
       "recall",
       "The INT8 estimate finds the tokens that matter",
-      "table 4",
+      "Table 4",
       "Each row's top tokens by the INT8 estimate are compared with its top tokens by exact "
       "logits of the recorded operands, in all layers, or in eight, evenly spread, of models with "
       "more. Tokens that our engine always keeps (sinks, recent ones) get no help here. The "

@@ -74,6 +74,19 @@ std::vector<std::string> facts_of(const Results& results, const std::string& com
   return lines;
 }
 
+eval::Grid claims_grid(const Results& results, const std::vector<ReportedExperiment>& all) {
+  eval::Grid grid;
+  grid.header = {"what", "published", "source", "here", "remark"};
+  grid.prose_columns = grid.header.size();
+  for (const ReportedExperiment& reported : all) {
+    for (const Claim& claim : reported.chapter(reported.findings(results)).claims) {
+      grid.rows.push_back(
+          {claim.what, claim.published, claim.source, claim.measured, claim.remark});
+    }
+  }
+  return grid;
+}
+
 }  // namespace
 
 Findings ReportedExperiment::findings(const Results& results) const {
@@ -93,17 +106,19 @@ Chapter ReportedExperiment::chapter(const Findings& findings) const {
   }
 }
 
-eval::Grid claims_grid(const Results& results, const std::vector<ReportedExperiment>& all) {
-  eval::Grid grid;
-  grid.header = {"what", "published", "source", "here", "remark"};
-  grid.prose_columns = 1;
+std::string claims_text(const Results& results, const std::vector<ReportedExperiment>& all) {
+  std::string text;
   for (const ReportedExperiment& reported : all) {
-    for (const Claim& claim : reported.chapter(reported.findings(results)).claims) {
-      grid.rows.push_back(
-          {claim.what, claim.published, claim.source, claim.measured, claim.remark});
+    const std::vector<Claim> claims = reported.chapter(reported.findings(results)).claims;
+    if (!claims.empty()) text += "\n" + reported.experiment->title + "\n";
+    for (const Claim& claim : claims) {
+      const std::string source = claim.source.empty() ? "" : " (" + claim.source + ")";
+      text += "  " + claim.what + "\n    published  " + claim.published + source +
+              "\n    here       " + claim.measured + "\n";
+      if (!claim.remark.empty()) text += "               " + claim.remark + "\n";
     }
   }
-  return grid;
+  return text;
 }
 
 eval::Page report_page(const Results& results, const std::vector<ReportedExperiment>& all,
@@ -114,7 +129,7 @@ eval::Page report_page(const Results& results, const std::vector<ReportedExperim
   page.contents = true;
   eval::Section claims;
   claims.heading = "Published and here";
-  claims.note = "An empty remark: the figure here bears the published one out.";
+  claims.note = "An empty remark: nothing measured here contradicts what was published.";
   claims.grid = claims_grid(results, all);
   page.sections.push_back(std::move(claims));
   for (const ReportedExperiment& reported : all) {

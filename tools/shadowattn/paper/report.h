@@ -28,7 +28,7 @@ struct ReportedExperiment {
 eval::Page report_page(const Results& results, const std::vector<ReportedExperiment>& all,
                        const std::string& command);
 
-/// The table of claims alone.
-eval::Grid claims_grid(const Results& results, const std::vector<ReportedExperiment>& all);
+/// The claims for a terminal, chapter by chapter.
+std::string claims_text(const Results& results, const std::vector<ReportedExperiment>& all);
 
 }  // namespace shadowattn::tool::paper

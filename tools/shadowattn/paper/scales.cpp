@@ -162,7 +162,7 @@ std::vector<Claim> claims(const Json& values) {
   claim.what = "Scales of queries above 0.2, and below 0.1";
   claim.published = "over " + format_fixed(100 * published::kLargeQueryScales, 0) + " % and " +
                     format_fixed(100 * published::kSmallQueryScales, 0) + " % (Qwen2-0.5B)";
-  claim.source = "section 3.3";
+  claim.source = "Section 3.3";
   claim.measured = format_percent(above) + " and " + format_percent(below) + " at " +
                    length_text(values) + " tokens";
   if (above > published::kLargeQueryScales && below >= published::kSmallQueryScales) return {claim};
@@ -297,7 +297,7 @@ Experiment scales_experiment() {
   return {
       "scales",
       "Scales of queries and keys differ",
-      "section 3.3",
+      "Section 3.3",
       "The scale of a head is what its largest element needs to fit 127. It is measured per "
       "head and window, for queries over a chunk of the prompt, for keys over all of it, as the "
       "published code does.",
