@@ -5,6 +5,7 @@
 make_document document.txt 1200
 
 # Ctrl-C: what was measured so far stays, and the same command goes on from there.
+: >err
 "$shadowattn" paper --quick -f document.txt -o report >out 2>err &
 pid=$! status=0
 for ((i = 0; i < 3000; ++i)); do
