@@ -10,7 +10,7 @@
 #include "interrupt.h"
 #include "kld_run.h"
 #include "progress.h"
-#include "record_capture.h"
+#include "record_window.h"
 #include "shadowattn/profile.h"
 #include "text.h"
 
@@ -18,31 +18,6 @@ namespace shadowattn::tool::eval {
 namespace {
 
 constexpr int64_t kSamplesPerCall = 2048;  // (row, head) pairs, each with all logits and a sort
-
-std::map<int, RecordedCall> record(const Workplace& workplace,
-                                   std::span<const llama_token> window) {
-  Config off;
-  off.enabled = false;
-  workplace.plugin.configure(off);
-  std::set<int> layers;
-  for (int i = 0; i < llama_model_n_layer(workplace.model.get()); ++i) layers.insert(i);
-  AttentionCapture capture(layers);
-  ContextOptions options;
-  options.tokens = static_cast<int64_t>(window.size());
-  options.ubatch = workplace.ubatch;
-  options.threads = workplace.threads;
-  options.on_node = AttentionCapture::on_node;
-  options.on_node_data = &capture;
-  LlamaContext context(workplace.runtime, workplace.model, options);
-  const size_t last = std::min(static_cast<size_t>(workplace.ubatch), window.size());
-  bool done = context.append(window.first(window.size() - last));
-  capture.arm();
-  done = done && context.append(window.last(last));
-  if (!done) throw_interrupted();
-  if (!capture.calls().empty()) return capture.calls();
-  throw Failure("no layer of this model has attention that llama.cpp computes with its flash " +
-                std::string("attention over a KV cache, so there is nothing to evaluate"));
-}
 
 Engine make_engine(const EngineOptions& options, int threads) {
   EngineOptions with_threads = options;
@@ -159,6 +134,9 @@ std::vector<RecallAtSetting> run_recall(const Workplace& workplace,
     results.push_back({setting, {}});
     for (size_t i = 1; i < methods.size(); ++i) results.back().methods.push_back({methods[i], {}});
   }
+  const std::set<int> layers = all_layers(workplace.model);
+  Config off;  // llama.cpp's own attention is what is recorded
+  off.enabled = false;
   const size_t steps = starts.size() * results.size() * (methods.size() - 1);
   Progress progress("evaluating", static_cast<int64_t>(steps), "calls of all layers");
   int64_t done = 0;
@@ -166,7 +144,8 @@ std::vector<RecallAtSetting> run_recall(const Workplace& workplace,
     std::vector<llama_token> window = start;
     const auto part = text.subspan(static_cast<size_t>(from), static_cast<size_t>(length));
     window.insert(window.end(), part.begin(), part.end());
-    const std::map<int, RecordedCall> calls = record(workplace, window);
+    const std::map<int, RecordedCall> calls =
+        record_window(workplace, window, layers, workplace.ubatch, off);
     const std::map<int, std::vector<float>> exact = exact_outputs(workplace, methods[0], calls);
     for (RecallAtSetting& at : results) {
       for (RecallMethod& method : at.methods) {

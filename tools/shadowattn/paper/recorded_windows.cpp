@@ -4,10 +4,10 @@
 #include <span>
 
 #include "eval/attention_operands.h"
+#include "eval/record_window.h"
 #include "failure.h"
 #include "interrupt.h"
 #include "progress.h"
-#include "record_capture.h"
 #include "text.h"
 
 namespace shadowattn::tool::paper {
@@ -101,29 +101,8 @@ int RecordedWindows::every() const { return static_cast<int>(rows() / facts_.sam
 
 std::map<int, RecordedCall> RecordedWindows::record(
     const std::vector<llama_token>& window, const std::function<void(int64_t)>& on_progress) const {
-  const eval::Workplace& place = workbench_.place;
-  place.plugin.configure(reading_config());
-  AttentionCapture capture({facts_.layers.begin(), facts_.layers.end()});
-  ContextOptions options;
-  options.tokens = static_cast<int64_t>(window.size());
-  options.ubatch = static_cast<int>(std::max<int64_t>(place.ubatch, rows()));
-  options.threads = place.threads;
-  options.on_node = AttentionCapture::on_node;
-  options.on_node_data = &capture;
-  LlamaContext context(place.runtime, place.model, options);
-  const size_t before = window.size() - static_cast<size_t>(rows());
-  const std::span<const llama_token> all(window);
-  bool done = context.append(all.first(before), on_progress);
-  capture.arm();
-  done = done && context.append(all.subspan(before));
-  place.plugin.reset_report();
-  if (!done) eval::throw_interrupted();
-  if (capture.calls().empty()) {
-    throw Failure(
-        "no layer of this model has attention that llama.cpp computes with its flash "
-        "attention over a KV cache, so there is nothing to measure");
-  }
-  return capture.calls();
+  return eval::record_window(workbench_.place, window, {facts_.layers.begin(), facts_.layers.end()},
+                             rows(), reading_config(), on_progress);
 }
 
 // Reading counts as one half of a window, what is done with its calls as the other.
