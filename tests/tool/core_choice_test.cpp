@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "failure.h"
@@ -36,6 +39,21 @@ TEST(CoreChoice, TheDeviceNeverSharesACore) {
   EXPECT_THROW(choose_cores(kUsable, 2, true, 3), Failure);
   EXPECT_THROW(choose_cores(kUsable, 4, false, -1), Failure);
   EXPECT_THROW(choose_cores({0}, 1, true, -1), Failure);
+}
+
+TEST(CoreChoice, TheSecondThreadOfACoreIsNoCore) {
+  std::string name = (std::filesystem::temp_directory_path() / "cores-XXXXXX").string();
+  const std::filesystem::path folder = mkdtemp(name.data());
+  const char* siblings[] = {"0,4", "1-2", "1-2"};
+  for (int core = 0; core < 3; ++core) {
+    const auto topology = folder / ("cpu" + std::to_string(core)) / "topology";
+    std::filesystem::create_directories(topology);
+    std::ofstream(topology / "thread_siblings_list") << siblings[core] << "\n";
+  }
+  EXPECT_EQ(separate_cores({0, 1, 2, 3}, folder), (std::vector<int>{0, 1, 3}));
+  EXPECT_EQ(separate_cores({2}, folder), std::vector<int>{2});
+  std::filesystem::remove_all(folder);
+  EXPECT_EQ(separate_cores({0, 1, 2}, folder), (std::vector<int>{0, 1, 2})) << "nothing is told";
 }
 
 TEST(CoreChoice, ThreadsStartedLaterStayOnTheCores) {

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <exception>
+#include <fstream>
+#include <set>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -54,6 +56,19 @@ std::vector<int> usable_cores() {
     if (CPU_ISSET(static_cast<size_t>(core), &set)) cores.push_back(core);
   }
   return cores;
+}
+
+std::vector<int> separate_cores(const std::vector<int>& cores,
+                                const std::filesystem::path& folder) {
+  std::set<std::string> seen;  // by the list of the threads that a core has
+  std::vector<int> separate;
+  for (const int core : cores) {
+    std::ifstream file(folder / ("cpu" + std::to_string(core)) / "topology" /
+                       "thread_siblings_list");
+    std::string siblings;
+    if (!(file >> siblings) || seen.insert(siblings).second) separate.push_back(core);
+  }
+  return separate;
 }
 
 void restrict_to_cores(const std::vector<int>& cores) {

@@ -1,6 +1,7 @@
 // Which cores of this machine a benchmark uses.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <vector>
 
@@ -18,6 +19,11 @@ CoreChoice choose_cores(const std::vector<int>& usable, int count, bool device, 
 
 /// The cores that this process may run on, ascending. Throws Failure.
 std::vector<int> usable_cores();
+
+/// Of `cores` those that are no second thread of a physical core before them (SMT), as Linux tells
+/// in `folder`. What it does not tell of counts as a core of its own.
+std::vector<int> separate_cores(const std::vector<int>& cores,
+                                const std::filesystem::path& folder = "/sys/devices/system/cpu");
 
 /// Keeps the calling thread, and all threads that it starts from now on, on `cores`. Throws
 /// Failure.
