@@ -70,19 +70,24 @@ std::string all_text(const Chapter& chapter) {
 }
 
 TEST(PaperTiming, TheDeviceHasACoreOfItsOwnOrIsLeftOut) {
-  const auto one = core_setups({3});
-  ASSERT_EQ(one.size(), 1U);
-  EXPECT_EQ(one[0].cpu, std::vector<int>{3});
-  EXPECT_EQ(one[0].device, -1);
-  EXPECT_NE(missing_setups({3}), "");
+  const MeasuringCores alone = measuring_cores({3}, {3});
+  ASSERT_EQ(core_setups(alone).size(), 1U);
+  EXPECT_EQ(core_setups(alone)[0].cpu, std::vector<int>{3});
+  EXPECT_EQ(core_setups(alone)[0].device, -1);
+  EXPECT_NE(cores_note(alone).find("Only one core"), std::string::npos);
 
-  const auto many = core_setups({2, 5, 7});
-  ASSERT_EQ(many.size(), 2U);
-  EXPECT_EQ(many[0].cpu, std::vector<int>{2});
-  EXPECT_EQ(many[0].device, 5);
-  EXPECT_EQ(many[1].cpu, (std::vector<int>{2, 5}));
-  EXPECT_EQ(many[1].device, -1);
-  EXPECT_EQ(missing_setups({2, 5}), "");
+  const MeasuringCores separate = measuring_cores({2, 3, 5, 7}, {2, 5, 7});
+  const auto setups = core_setups(separate);
+  ASSERT_EQ(setups.size(), 2U);
+  EXPECT_EQ(setups[0].cpu, std::vector<int>{2});
+  EXPECT_EQ(setups[0].device, 5);
+  EXPECT_EQ(setups[1].cpu, (std::vector<int>{2, 5}));
+  EXPECT_EQ(setups[1].device, -1);
+  EXPECT_EQ(cores_note(separate), "");
+
+  const MeasuringCores threads = measuring_cores({0, 1}, {0});
+  EXPECT_EQ(core_setups(threads)[0].device, 1);
+  EXPECT_NE(cores_note(threads).find("threads of one physical core"), std::string::npos);
 }
 
 TEST(PaperTiming, FiguresThatAreMissingAreNoNumbers) {
@@ -159,7 +164,7 @@ TEST(PaperTiming, ChaptersCopeWithWhatIsMissing) {
     for (const char* id : {"random-4096", "recorded-4096", "float-sparse", "4096", "call-1024",
                            "prompt", "qwen2-0.5b"}) {
       Json values = part(Json::array({method("llama", 8), method("dense", 4)}));
-      values["missing"] = "one core only";
+      values["cores_note"] = "one core only";
       const Chapter written = chapter(findings(id, values));
       EXPECT_EQ(all_text(written).find("nan"), std::string::npos) << all_text(written);
       for (const Claim& claim : written.claims) {

@@ -1,7 +1,6 @@
 // What the pipeline, fused heads and the estimate on a device are worth, by time.
 #include <array>
 
-#include "core_choice.h"
 #include "files.h"
 #include "paper/ablation_times_chapter.h"
 #include "paper/published.h"
@@ -110,8 +109,8 @@ std::vector<RecordedCall> operands(const Workbench& workbench, const Case& what)
 }
 
 Json measure(const Workbench& workbench, const Case& what) {
-  const std::vector<int> usable = usable_cores();
-  const CoreSetup setup = core_setups(usable).front();
+  const MeasuringCores cores = measuring_cores();
+  const CoreSetup setup = core_setups(cores).front();
   const std::vector<RecordedCall> calls = operands(workbench, what);
   TimingPlan plan;
   plan.rounds = workbench.quick ? 3 : 7;
@@ -122,7 +121,7 @@ Json measure(const Workbench& workbench, const Case& what) {
       {"soc", what.soc ? kSocFile : ""},
       {"setups", Json::array({setup_json(setup, time_methods(setup, calls, methods_for(setup, what),
                                                              plan, what.label))})},
-      {"missing", missing_setups(usable)}};
+      {"cores_note", cores_note(cores)}};
   if (setup.device < 0) return values;
   values["timelines"] = {{"planned", timeline_json(setup, calls, what, PipelineMode::kPlanned)},
                          {"off", timeline_json(setup, calls, what, PipelineMode::kOff)}};

@@ -110,8 +110,8 @@ void add_section(const Json& values, Chapter& chapter) {
                  "heads. Idle and waiting: of the time from the first launch to the last attended "
                  "list." +
                  notes(values);
-  const std::string missing = values.value("missing", "");
-  if (!missing.empty()) section.note += "\n" + missing;
+  const std::string cores = values.value("cores_note", "");
+  if (!cores.empty()) section.note += "\n" + cores;
   section.picture = picture(values);
   section.grid = grid_of(values);
   chapter.sections.push_back(std::move(section));

@@ -19,10 +19,19 @@ struct CoreSetup {
   int threads() const { return static_cast<int>(cpu.size()); }
 };
 
-/// One core, with the next one for the simulated device; then two without a device. What `usable`
-/// (ascending, at least one) has no cores for is left out.
-std::vector<CoreSetup> core_setups(const std::vector<int>& usable);
-/// What was left out for lack of cores, in words; "" when nothing was.
-std::string missing_setups(const std::vector<int>& usable);
+/// The cores to measure on: of those that are usable one per physical core, if that leaves two.
+struct MeasuringCores {
+  std::vector<int> cores;      ///< ascending, at least one
+  bool shares_a_core = false;  ///< they are threads of one physical core
+};
+MeasuringCores measuring_cores(const std::vector<int>& usable, const std::vector<int>& separate);
+/// Of this process. Throws Failure.
+MeasuringCores measuring_cores();
+
+/// One core, with the next one for the simulated device; then two without a device. What there are
+/// no cores for is left out.
+std::vector<CoreSetup> core_setups(const MeasuringCores& cores);
+/// What was left out for lack of cores, or suffers from it, in words; "" when all is well.
+std::string cores_note(const MeasuringCores& cores);
 
 }  // namespace shadowattn::tool::paper

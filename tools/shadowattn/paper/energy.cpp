@@ -58,7 +58,7 @@ std::vector<TimedMethod> call_methods(const CoreSetup& setup) {
 // As many query rows as keys: the paper's kernel of that length.
 Json measure_call(const Workbench& workbench, int64_t length) {
   const EnergyCounter counter;
-  const CoreSetup setup = core_setups(usable_cores()).front();
+  const CoreSetup setup = core_setups(measuring_cores()).front();
   TimingPlan plan;
   plan.rounds = workbench.quick ? 2 : 5;
   if (counter.available()) {
@@ -140,6 +140,7 @@ std::vector<Usage> read_prompts(const eval::Workplace& place,
                                 std::span<const llama_token> prompt, int rounds,
                                 const EnergyCounter& counter) {
   std::vector<std::unique_ptr<eval::MethodContext>> contexts;
+  contexts.reserve(methods.size());
   for (const eval::Method& method : methods) {
     contexts.push_back(
         std::make_unique<eval::MethodContext>(place, method, static_cast<int64_t>(prompt.size())));
@@ -172,7 +173,7 @@ Json usage_json(const std::string& id, const Usage& usage) {
 
 Json measure_prompt(const Workbench& workbench, int64_t length) {
   const EnergyCounter counter;
-  const CoreSetup setup = core_setups(usable_cores()).front();
+  const CoreSetup setup = core_setups(measuring_cores()).front();
   const auto windows = workbench.windows(length, 1);
   if (windows.empty()) throw Failure("the text has no " + format_count(length) + " tokens");
   eval::Workplace place = workbench.place;

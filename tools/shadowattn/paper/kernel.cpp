@@ -1,7 +1,6 @@
 // Latency of one attention call.
 #include <algorithm>
 
-#include "core_choice.h"
 #include "paper/kernel_chapter.h"
 #include "paper/published.h"
 #include "paper/recorded_calls.h"
@@ -76,11 +75,11 @@ std::vector<TimedMethod> methods_for(const CoreSetup& setup, const Dial& dial, b
 
 Json measure_calls(const Workbench& workbench, std::span<const RecordedCall> calls, int64_t keys,
                    const Dial& dial) {
-  const std::vector<int> usable = usable_cores();
+  const MeasuringCores cores = measuring_cores();
   Json values = {{"operands", operands_json(calls)}, {"keys", keys},      {"keep", dial.keep},
                  {"attn_error", dial.attn_error},    {"gate", dial.gate}, {"setups", Json::array()},
-                 {"missing", missing_setups(usable)}};
-  for (const CoreSetup& setup : core_setups(usable)) {
+                 {"cores_note", cores_note(cores)}};
+  for (const CoreSetup& setup : core_setups(cores)) {
     const auto methods = methods_for(setup, dial, keys <= kMostBaselineKeys);
     values["setups"].push_back(
         setup_json(setup, time_methods(setup, calls, methods, plan_for(workbench, keys),
@@ -91,7 +90,7 @@ Json measure_calls(const Workbench& workbench, std::span<const RecordedCall> cal
 
 // The dense kernel in f32, whose Q·Kᵀ half is what the estimate costs, and attention to lists.
 Json measure_float_sparse(const Workbench& workbench, int64_t keys) {
-  const CoreSetup setup = core_setups(usable_cores()).front();
+  const CoreSetup setup = core_setups(measuring_cores()).front();
   EngineOptions f32 = timed_engine(Mode::kDense, 1, 0);
   f32.precision = Precision::kF32;
   std::vector<TimedMethod> methods = {{"dense", f32}};
@@ -114,31 +113,36 @@ Json measure_float_sparse(const Workbench& workbench, int64_t keys) {
                                                    "float estimate"))})}};
 }
 
-Part random_part(int64_t keys) {
-  return {"random-" + std::to_string(keys), format_count(keys) + " keys, random operands",
-          6 + static_cast<double>(keys) / 400, [keys](const Workbench& workbench) {
+Part random_part(int64_t keys, double seconds) {
+  return {"random-" + std::to_string(keys), format_count(keys) + " keys, random operands", seconds,
+          [keys](const Workbench& workbench) {
             const std::vector<RecordedCall> calls = {measure::random_call({.keys = keys})};
             return measure_calls(workbench, calls, keys, kPaperDial);
           }};
 }
 
-Part recorded_part(int64_t keys) {
+Part recorded_part(int64_t keys, double seconds) {
   return {"recorded-" + std::to_string(keys), format_count(keys) + " keys, the model's operands",
-          3 + static_cast<double>(keys) / 2000, [keys](const Workbench& workbench) {
+          seconds, [keys](const Workbench& workbench) {
             const auto calls = record_calls(workbench, keys, kChunkRows, kMostLayers);
             return measure_calls(workbench, calls, keys, default_dial());
           }};
 }
 
 std::vector<Part> parts(const Workbench& workbench) {
+  const bool quick = workbench.quick;
   std::vector<Part> all;
   for (const int64_t keys :
-       workbench.quick ? std::span<const int64_t>(kQuickKeys) : std::span<const int64_t>(kKeys)) {
-    all.push_back(random_part(keys));
+       quick ? std::span<const int64_t>(kQuickKeys) : std::span<const int64_t>(kKeys)) {
+    const auto length = static_cast<double>(keys);
+    all.push_back(random_part(keys, quick ? length / 500 : 6 + length / 500));
   }
-  for (const int64_t keys : workbench.lengths()) all.push_back(recorded_part(keys));
-  const int64_t keys = workbench.quick ? kQuickFloatSparseKeys : kFloatSparseKeys;
-  all.push_back({"float-sparse", "what a float estimate costs", workbench.quick ? 3.0 : 12.0,
+  for (const int64_t keys : workbench.lengths()) {
+    const auto length = static_cast<double>(keys);
+    all.push_back(recorded_part(keys, quick ? 1.5 : 4 + length / 800));
+  }
+  const int64_t keys = quick ? kQuickFloatSparseKeys : kFloatSparseKeys;
+  all.push_back({"float-sparse", "what a float estimate costs", quick ? 2.0 : 6.0,
                  [keys](const Workbench& w) { return measure_float_sparse(w, keys); }});
   return all;
 }

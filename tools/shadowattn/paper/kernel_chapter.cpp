@@ -229,7 +229,8 @@ std::string speed_remark(const Lengths& lengths, double here) {
   if (cpu > here) {
     remark += "; estimating on the CPU itself is faster here (mean " + ratio_text(cpu) + ")";
   }
-  return remark + "; our own dense attention is " + ratio_text(dense) + " times as fast as it";
+  return remark + "; our own dense attention is " + ratio_text(dense) +
+         " times as fast as llama.cpp's";
 }
 
 std::string own_dense_remark(const Lengths& lengths, double here) {
@@ -342,8 +343,8 @@ Chapter kernel_chapter(const Findings& findings) {
   if (!random.parts.empty()) {
     add_speed_claims(random, chapter);
     add_lossy_claim(random, chapter);
-    const std::string missing = random.parts.front()->value("missing", "");
-    if (!missing.empty()) chapter.sections.push_back({"Left out", missing});
+    const std::string cores = random.parts.front()->value("cores_note", "");
+    if (!cores.empty()) chapter.sections.push_back({"Cores", cores});
     add_tables(random, "random operands", chapter);
     add_bounds(random, chapter);
   }

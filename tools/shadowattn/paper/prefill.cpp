@@ -125,16 +125,16 @@ Json measure_setup(const Workbench& workbench, const CoreSetup& cores, const Tes
 }
 
 Json measure(const Workbench& workbench, const Test& test) {
-  const std::vector<int> usable = usable_cores();
+  const MeasuringCores cores = measuring_cores();
   Json values = {{"length", test.length},
                  {"tokens", test.tokens},
                  {"keep", published::kKeep},
                  {"attn_error", EngineOptions().attn_error},
                  {"layers", llama_model_n_layer(workbench.place.model.get())},
                  {"setups", Json::array()},
-                 {"missing", missing_setups(usable)}};
-  for (const CoreSetup& cores : core_setups(usable)) {
-    values["setups"].push_back(measure_setup(workbench, cores, test));
+                 {"cores_note", cores_note(cores)}};
+  for (const CoreSetup& setup : core_setups(cores)) {
+    values["setups"].push_back(measure_setup(workbench, setup, test));
   }
   return values;
 }

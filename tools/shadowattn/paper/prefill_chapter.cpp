@@ -187,8 +187,8 @@ Chapter prefill_chapter(const Findings& findings) {
   Chapter chapter;
   if (findings.empty()) return chapter;
   add_claim(findings, chapter);
-  const std::string missing = findings.front().second.values.value("missing", "");
-  if (!missing.empty()) chapter.sections.push_back({"Left out", missing});
+  const std::string cores = findings.front().second.values.value("cores_note", "");
+  if (!cores.empty()) chapter.sections.push_back({"Cores", cores});
   add_sections(findings, kOneCore, chapter);
   add_sections(findings, kTwoCores, chapter);
   return chapter;
