@@ -166,5 +166,13 @@ TEST(ShareProfile, HeadsWithoutImportanceGetTheLeast) {
   EXPECT_NEAR(profile.layers[1].heads[0].keep, kLeastShare, kSolved);
 }
 
+TEST(ShareProfile, NoHeadKeepsEverything) {
+  Importance importance;
+  importance.layers = {0.5, 0.5};
+  importance.heads = {{0.9}, {0.0}};
+  const Profile profile = share_profile(importance, {64, 1, 1}, 0.6);
+  EXPECT_EQ(profile.layers[0].heads[0].keep, kMostShare);
+}
+
 }  // namespace
 }  // namespace shadowattn::tool::paper

@@ -33,7 +33,6 @@ constexpr char kFloat[] = "float estimate, one share";
 constexpr char kDefaults[] = "default lists, 20 %";
 
 constexpr std::array<double, 3> kDials = {0.02, 0.05, 0.1};
-constexpr double kNearlyAll = 0.999;
 constexpr int64_t kLeastTokens = 64;     // to calibrate and to measure losses on
 constexpr int64_t kScaleContext = 1024;  // that scales are calibrated at
 
@@ -118,8 +117,8 @@ Json measure_method(const Workbench& workbench) {
   const Profile profile = share_profile(made.importance, made.shape, published::kKeep);
   const ProfileFile file(profile);
   const Config one_share = row_lists(workbench, published::kKeep);
-  // The profile limits every head. With all tokens allowed the engine would not look at it.
-  Config by_head = row_lists(workbench, std::min(largest_share(profile), kNearlyAll));
+  // The profile limits every head; this is only the limit of all.
+  Config by_head = row_lists(workbench, largest_share(profile));
   by_head.profile_path = file.path();
   constexpr int kThree = 3;  // per axis: nine pairs
   Json values = measure_kld(workbench, {{kFull, published_device(by_head, made.mean, kThree)},

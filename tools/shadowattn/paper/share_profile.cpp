@@ -31,8 +31,9 @@ Profile share_profile(const Importance& importance, const HeadShape& shape, doub
     made.kv_heads.assign(static_cast<size_t>(shape.kv_heads), lists);
     for (int64_t head = 0; head < shape.heads; ++head) {
       HeadProfile one;
-      one.keep =
-          shares[layer * static_cast<size_t>(shape.kv_heads) + static_cast<size_t>(head / group)];
+      one.keep = std::min(
+          shares[layer * static_cast<size_t>(shape.kv_heads) + static_cast<size_t>(head / group)],
+          kMostShare);
       made.heads.push_back(one);
     }
   }

@@ -11,6 +11,8 @@ namespace shadowattn::tool::paper {
 
 /// No head gets less, or less than the average; as in `shadowattn profile`.
 inline constexpr double kLeastShare = 0.02;
+/// Nor more: a call that may keep all of its tokens is dense in all heads.
+inline constexpr double kMostShare = 0.9;
 
 /// Attention of a model as all its layers have it.
 struct HeadShape {
@@ -28,7 +30,8 @@ struct Importance {
 };
 
 /// Shares per KV head with the average `budget`: lists are per KV head, so what the query heads of
-/// one are worth is their mean. Lists of every row for itself.
+/// one are worth is their mean. Less than `budget` on average where kMostShare limits one. Lists of
+/// every row for itself.
 Profile share_profile(const Importance& importance, const HeadShape& shape, double budget);
 
 }  // namespace shadowattn::tool::paper
