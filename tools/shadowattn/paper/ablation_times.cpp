@@ -131,7 +131,7 @@ Json measure(const Workbench& workbench, const Case& what) {
 std::vector<Part> parts(const Workbench& workbench) {
   std::vector<Part> all;
   for (const Case& what : cases(workbench)) {
-    all.push_back({what.id, what.label, workbench.quick ? 4.0 : 15.0,
+    all.push_back({what.id, what.label, workbench.quick ? 3.0 : 5.0,
                    [what](const Workbench& w) { return measure(w, what); }});
   }
   return all;

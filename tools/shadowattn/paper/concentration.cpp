@@ -61,7 +61,7 @@ Json measure_length(const Workbench& workbench, int64_t length) {
 std::vector<Part> parts(const Workbench& workbench) {
   std::vector<Part> all;
   for (const int64_t length : workbench.lengths()) {
-    const double seconds = workbench.quick ? 2 : 8;
+    const double seconds = 0.5 + static_cast<double>(length) / 6000;
     all.push_back({std::to_string(length), format_count(length) + " tokens", seconds,
                    [length](const Workbench& bench) { return measure_length(bench, length); }});
   }

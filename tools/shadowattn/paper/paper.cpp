@@ -129,11 +129,13 @@ class TimeLeft {
     took_ += took;
   }
   std::string text() const {
-    const double pace = guessed_ > 0 ? took_ / guessed_ : 1;
+    const double pace = (took_ + kTrusted) / (guessed_ + kTrusted);
     return "about " + format_seconds(std::max(left_, 0.0) * pace) + " left";
   }
 
  private:
+  static constexpr double kTrusted = 20;  // seconds: few short parts say little about long ones
+
   double left_;
   double guessed_ = 0;
   double took_ = 0;

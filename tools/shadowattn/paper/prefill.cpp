@@ -148,7 +148,7 @@ std::vector<Part> parts(const Workbench& workbench) {
     const std::string tokens = format_count(length) + " tokens";
     const bool whole = test.tokens == test.length;
     all.push_back({std::to_string(length), whole ? "a prompt of " + tokens : "the end of " + tokens,
-                   workbench.quick ? 4 + length / 400.0 : 6 + length / 300.0,
+                   3 + length / (workbench.quick ? 650.0 : 500.0),
                    [test](const Workbench& w) { return measure(w, test); }});
   }
   return all;

@@ -90,12 +90,12 @@ std::vector<Part> parts(const Workbench& workbench) {
   const auto longer = std::upper_bound(lengths.begin(), lengths.end(), kLongest);
   if (longer != lengths.begin()) {
     const int64_t length = *std::prev(longer);
-    all.push_back({kScales, "number of scales and step", workbench.quick ? 4.0 : 20.0,
+    all.push_back({kScales, "number of scales and step", workbench.quick ? 2.0 : 5.0,
                    [length](const Workbench& bench) { return measure_scales(bench, length); }});
   }
   if (kld_context(workbench) == 0) return all;
   for (const double keep : workbench.quick ? kQuickKeeps : kKeeps) {
-    all.push_back({share_part(keep), percent(keep) + " of the tokens", workbench.quick ? 1.0 : 6.0,
+    all.push_back({share_part(keep), percent(keep) + " of the tokens", workbench.quick ? 2.0 : 9.0,
                    [keep](const Workbench& bench) { return measure_share(bench, keep); }});
   }
   return all;
