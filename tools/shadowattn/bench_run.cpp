@@ -1,16 +1,15 @@
 #include "bench_run.h"
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstdio>
-#include <ctime>
 #include <optional>
 #include <random>
 #include <set>
 
 #include "failure.h"
 #include "interrupt.h"
+#include "machine.h"
 #include "process_usage.h"
 #include "progress.h"
 #include "summary.h"
@@ -48,15 +47,6 @@ DeviceUse use_of(const DeviceOptions& options) {
     pipeline = options.pipeline == PipelineMode::kOff ? "off" : "fifo";
   }
   return {options.name, std::move(pipeline), options.fuse_heads};
-}
-
-std::string utc_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts = {};
-  gmtime_r(&now, &parts);
-  std::array<char, 32> text{};
-  std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text.data();
 }
 
 std::vector<BenchTest> tests_at(const BenchSetup& setup, int depth) {

@@ -3,7 +3,9 @@
 #include <ggml-backend.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdlib>
+#include <ctime>
 
 #include "attention_options.h"
 #include "shadowattn/cpu.h"
@@ -36,6 +38,15 @@ std::string describe_machine() {
   const int cores = default_threads();
   return processor_name() + ", " + std::to_string(cores) + (cores == 1 ? " core, " : " cores, ") +
          format_bytes(memory_bytes()) + ", " + level_in_use();
+}
+
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts = {};
+  gmtime_r(&now, &parts);
+  std::array<char, 32> text{};
+  std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text.data();
 }
 
 }  // namespace shadowattn::tool

@@ -1,5 +1,8 @@
 #include "paper/estimates.h"
 
+#include "measure/recall_table.h"
+#include "paper/recorded_windows.h"
+
 #include "failure.h"
 
 namespace shadowattn::tool::paper {
@@ -24,6 +27,25 @@ measure::EstimateConfig published_estimate(const std::string& name, measure::Sca
   config.options.saturated_share = DeviceOptions().saturated_share;
   config.pairs = pairs.value();
   return config;
+}
+
+Json measure_estimates(const Workbench& workbench, int64_t length, const std::vector<double>& keeps,
+                       MakeEstimates make_estimates) {
+  const RecordedWindows windows(workbench, length, /*calibrate=*/true);
+  const measure::ScalePair mean = windows.calibrated_mean();
+  const std::vector<measure::EstimateConfig> configs = make_estimates(mean);
+  measure::RecallOptions options;
+  options.keeps = keeps;
+  options.every = windows.every();
+  std::vector<measure::RecallResult> results;
+  windows.for_each_call("recall", [&](const AttentionCall& call) {
+    measure::add_call(call, configs, options, windows.executor(), &results);
+  });
+  return {{"windows", to_json(windows.facts())},
+          {"calibrated_on_itself", windows.calibrated_on_itself()},
+          {"mean_scales", {{"query", mean.query}, {"key", mean.key}}},
+          {"keeps", keeps},
+          {"estimates", measure::recall_json(results, options)}};
 }
 
 }  // namespace shadowattn::tool::paper

@@ -2,8 +2,11 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "measure/head_estimate.h"
+#include "paper/findings.h"
+#include "paper/workbench.h"
 
 namespace shadowattn::tool::paper {
 
@@ -16,5 +19,14 @@ measure::EstimateConfig per_tensor_estimate(const std::string& name);
 /// published code has one for the model. Throws Failure when the mean is no scale.
 measure::EstimateConfig published_estimate(const std::string& name, measure::ScalePair mean,
                                            double step, int count);
+
+/// Estimates to compare, for a calibrated mean of the scales.
+using MakeEstimates = std::vector<measure::EstimateConfig> (*)(measure::ScalePair mean);
+
+/// Each estimate's top tokens against the exact ones, on the windows of one length. Keys: windows,
+/// calibrated_on_itself, mean_scales, keeps, estimates (measure/recall_table.h's). Throws Failure,
+/// also on Ctrl-C.
+Json measure_estimates(const Workbench& workbench, int64_t length, const std::vector<double>& keeps,
+                       MakeEstimates make_estimates);
 
 }  // namespace shadowattn::tool::paper

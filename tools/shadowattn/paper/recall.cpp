@@ -36,21 +36,7 @@ std::vector<measure::EstimateConfig> estimate_configs(measure::ScalePair mean) {
 }
 
 Json measure_length(const Workbench& workbench, int64_t length) {
-  const RecordedWindows windows(workbench, length, /*calibrate=*/true);
-  const measure::ScalePair mean = windows.calibrated_mean();
-  const std::vector<measure::EstimateConfig> configs = estimate_configs(mean);
-  measure::RecallOptions options;
-  options.keeps = kKeeps;
-  options.every = windows.every();
-  std::vector<measure::RecallResult> results;
-  windows.for_each_call("recall", [&](const AttentionCall& call) {
-    measure::add_call(call, configs, options, windows.executor(), &results);
-  });
-  return {{"windows", to_json(windows.facts())},
-          {"calibrated_on_itself", windows.calibrated_on_itself()},
-          {"mean_scales", {{"query", mean.query}, {"key", mean.key}}},
-          {"keeps", kKeeps},
-          {"estimates", measure::recall_json(results, options)}};
+  return measure_estimates(workbench, length, kKeeps, estimate_configs);
 }
 
 std::vector<Part> parts(const Workbench& workbench) {

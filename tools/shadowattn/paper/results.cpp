@@ -1,7 +1,5 @@
 #include "paper/results.h"
 
-#include <array>
-#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -112,15 +110,6 @@ void Results::write() const {
   }
   const std::string text = root.dump(1, ' ', false, Json::error_handler_t::replace);
   write_file_atomically(path_, text + "\n");
-}
-
-std::string utc_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts = {};
-  gmtime_r(&now, &parts);
-  std::array<char, 32> text{};
-  std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text.data();
 }
 
 }  // namespace shadowattn::tool::paper

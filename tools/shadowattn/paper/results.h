@@ -52,7 +52,4 @@ class Results {
   std::map<std::string, std::map<std::string, Finding>> found_;  // by experiment and part
 };
 
-/// "2026-11-27T12:34:56Z".
-std::string utc_now();
-
 }  // namespace shadowattn::tool::paper
