@@ -310,9 +310,11 @@ class Bench::Impl {
                                     const Tokens& tokens) {
     plugin_->configure(column.config);
     // A new config makes the plug-in start threads anew at its next call: not now. A device has
-    // graphs to compile and times to measure as well, and both depend on the shape.
-    const auto settling =
-        static_cast<size_t>(column.device ? warm_up_tokens(test, setup_.ubatch) : 1);
+    // graphs to compile, and device and gate have times to measure, which depend on the shape: what
+    // a process pays once (some milliseconds), as the model's loading.
+    const bool measures = column.device || column.config.engine.gate;
+    const auto settling = static_cast<size_t>(
+        measures ? std::min<int64_t>(tokens.size(), warm_up_tokens(test, setup_.ubatch)) : 1);
     if (!read(column, test, std::span(tokens).first(settling))) return std::nullopt;
     column.context->truncate(test.depth);
     plugin_->reset_report();
