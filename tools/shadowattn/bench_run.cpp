@@ -305,16 +305,22 @@ class Bench::Impl {
     return true;
   }
 
+  // A new config makes the plug-in start threads anew at its next call: not in the timed run. A
+  // device has graphs to compile and times to measure, the gate has times of every kind of lists
+  // that the prompt's length makes it think of: milliseconds that a process pays once.
+  size_t settling_tokens(const Column& column, const BenchTest& test) const {
+    int tokens = 1;
+    if (column.device || test.generation) tokens = warm_up_tokens(test, setup_.ubatch);
+    const bool gated = column.attention == Attention::kShadow && column.config.engine.gate;
+    if (gated && !test.generation) tokens = test.tokens;
+    return static_cast<size_t>(tokens);
+  }
+
   // Empty when interrupted.
   std::optional<BenchRun> timed_run(const Column& column, const BenchTest& test,
                                     const Tokens& tokens) {
     plugin_->configure(column.config);
-    // A new config makes the plug-in start threads anew at its next call: not now. A device has
-    // graphs to compile, and device and gate have times to measure, which depend on the shape: what
-    // a process pays once (some milliseconds), as the model's loading.
-    const bool measures = column.device || column.config.engine.gate;
-    const auto settling = static_cast<size_t>(
-        measures ? std::min<int64_t>(tokens.size(), warm_up_tokens(test, setup_.ubatch)) : 1);
+    const size_t settling = settling_tokens(column, test);
     if (!read(column, test, std::span(tokens).first(settling))) return std::nullopt;
     column.context->truncate(test.depth);
     plugin_->reset_report();
