@@ -49,6 +49,7 @@ Json predict(const std::string& name) {
 
 std::vector<Part> parts(const Workbench& /*workbench*/) {
   std::vector<Part> all;
+  all.reserve(kSocs.size());
   for (const char* name : kSocs) {
     all.push_back(
         {name, name, 0.1, [name](const Workbench& /*workbench*/) { return predict(name); }});
