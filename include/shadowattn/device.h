@@ -190,7 +190,7 @@ enum class ScaleRule {
 struct DeviceOptions {
   /// "cpu": the engine's own fused INT8 kernels, a scale per row, any shape. "npu-sim", "hexagon".
   std::string name{"cpu"};
-  std::string soc{};          ///< npu-sim: file with limits and times of a real one (soc/README.md)
+  std::string soc{};        ///< npu-sim: file with limits and times of a real one (soc/README.md)
   int32_t device_cpu = -1;  ///< npu-sim: core to pin its thread to; -1: none
   int32_t launch_us = 0;    ///< npu-sim: added to every launch
   int32_t max_graphs = 0;   ///< npu-sim: instead of its own limit; 0: its own
