@@ -68,6 +68,15 @@ TEST_F(PaperResults, FindingsComeInTheOrderOfTheParts) {
   EXPECT_EQ(find_part(found, "c"), nullptr);
 }
 
+TEST(PaperFindings, EntriesAreFoundByWhatTheyAreCalled) {
+  const Json values = {{"methods", {{{"name", "a"}, {"kld", 1}}, {{"name", "b"}, {"kld", 2}}}}};
+  const Json* found = find_entry(&values, "methods", "name", "b");
+  ASSERT_NE(found, nullptr);
+  EXPECT_EQ(found->at("kld"), 2);
+  EXPECT_EQ(find_entry(&values, "methods", "name", "c"), nullptr);
+  EXPECT_EQ(find_entry(nullptr, "methods", "name", "b"), nullptr);
+}
+
 TEST_F(PaperResults, ResultsOfAnotherRunAreKeptAndRefused) {
   Results(path(), facts_, false).add("recall", "1024", {1, "", 0});
   const std::string before = read();

@@ -3,10 +3,10 @@
 
 #include "files.h"
 #include "paper/ablation_times_chapter.h"
+#include "paper/experiments.h"
 #include "paper/published.h"
 #include "paper/recorded_calls.h"
 #include "paper/timing.h"
-#include "paper/timing_experiments.h"
 #include "text.h"
 
 namespace shadowattn::tool::paper {

@@ -1,4 +1,4 @@
-#include "paper/accuracy.h"
+#include "paper/experiments.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,8 +1,4 @@
 #include "paper/experiments.h"
-#include "paper/accuracy.h"
-#include "paper/experiment.h"
-#include "paper/phone.h"
-#include "paper/timing_experiments.h"
 
 namespace shadowattn::tool::paper {
 

@@ -26,6 +26,11 @@ using Findings = std::vector<std::pair<std::string, Finding>>;
 /// The values of a part, or null.
 const Json* find_part(const Findings& findings, const std::string& id);
 
+/// The object in the array values[array] whose `key` is `name`; null when there is none, or no
+/// values.
+const Json* find_entry(const Json* values, const char* array, const char* key,
+                       const std::string& name);
+
 /// A line of the table that the report begins with.
 struct Claim {
   std::string what;       ///< "Recall at 20 %, mean over heads"

@@ -1,11 +1,11 @@
 // Latency of one attention call.
 #include <algorithm>
 
+#include "paper/experiments.h"
 #include "paper/kernel_chapter.h"
 #include "paper/published.h"
 #include "paper/recorded_calls.h"
 #include "paper/timing.h"
-#include "paper/timing_experiments.h"
 #include "text.h"
 
 namespace shadowattn::tool::paper {

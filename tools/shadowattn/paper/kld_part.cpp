@@ -90,11 +90,7 @@ Json measure_kld(const Workbench& workbench, std::vector<eval::Method> methods) 
 }
 
 const Json* find_method(const Json* values, const std::string& name) {
-  if (values == nullptr) return nullptr;
-  for (const Json& method : values->at("methods")) {
-    if (method.at("name") == name) return &method;
-  }
-  return nullptr;
+  return find_entry(values, "methods", "name", name);
 }
 
 std::string kld_note(const Json& values) {

@@ -1,6 +1,6 @@
 // The published times of a phone beside what the SoC model predicts: `shadowattn simulate`.
 
-#include "paper/phone.h"
+#include "paper/experiments.h"
 
 #include "files.h"
 #include "simulate/published_ttft.h"

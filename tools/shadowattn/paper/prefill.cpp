@@ -4,11 +4,11 @@
 
 #include "bench_run.h"
 #include "core_choice.h"
+#include "paper/experiments.h"
 #include "paper/prefill_chapter.h"
 #include "paper/published.h"
 #include "paper/recorded_calls.h"
 #include "paper/timing.h"
-#include "paper/timing_experiments.h"
 #include "text.h"
 
 namespace shadowattn::tool::paper {

@@ -89,11 +89,7 @@ std::vector<Part> parts(const Workbench& workbench) {
 }
 
 const Json* find_estimate(const Json* values, const std::string& name) {
-  if (values == nullptr) return nullptr;
-  for (const Json& estimate : values->at("estimates")) {
-    if (estimate.at("scales") == name) return &estimate;
-  }
-  return nullptr;
+  return find_entry(values, "estimates", "scales", name);
 }
 
 /// NaN when it was not measured. `quality`: "recall" or "relative_mass".
