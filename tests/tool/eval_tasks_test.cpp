@@ -117,6 +117,38 @@ TEST(Needle, CoversLengthsDepthsAndBothKinds) {
   EXPECT_EQ(groups, (std::map<std::string, int>{{"several", 30}, {"single", 30}}));
 }
 
+TEST(Needle, AsManyFactsAsAskedForInEveryText) {
+  TaskOptions options = small(50);
+  options.facts = 20;
+  const std::vector<Prompt> prompts = prompts_of(TextTask::kNeedle, options);
+  ASSERT_EQ(prompts.size(), 3U);
+  EXPECT_EQ(question_count(prompts), 50U);
+  for (const Prompt& prompt : prompts) {
+    EXPECT_EQ(prompt.length, 1024);
+    size_t facts = 0;
+    for (size_t at = 0; (at = prompt.text.find(" The code of ", at)) != std::string::npos; ++at) {
+      ++facts;
+    }
+    EXPECT_EQ(facts, 20U);
+    std::set<std::string> asked;
+    for (const Question& question : prompt.questions) asked.insert(question.text);
+    EXPECT_EQ(asked.size(), prompt.questions.size());
+  }
+}
+
+TEST(Recite, ThePassageIsAsLongAsAskedFor) {
+  TaskOptions options = small();
+  options.passage = kLongestPassage;
+  options.context = 2048;
+  for (const Prompt& prompt : prompts_of(TextTask::kRecite, options)) {
+    for (const Question& question : prompt.questions) {
+      EXPECT_GE(count_words(question.expected), kLongestPassage);
+      EXPECT_LE(count_words(prompt.text + question.text + question.expected), options.context);
+      EXPECT_NE(one_line(prompt.text).find(one_line(question.expected)), std::string::npos);
+    }
+  }
+}
+
 TEST(Recite, TheAnswerFollowsTheCueInTheText) {
   for (const Prompt& prompt : prompts_of(TextTask::kRecite, small())) {
     for (const Question& question : prompt.questions) {

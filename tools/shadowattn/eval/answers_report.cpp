@@ -236,6 +236,8 @@ Json answers_json(const EvalFacts& facts, bool chat, const std::vector<AskedQues
   Json json = start_json(facts);
   json["chat"] = chat;
   json["questions_asked"] = questions.size();
+  if (facts.task == "needle" && facts.facts > 0) json["facts"] = facts.facts;
+  if (facts.task == "recite") json["passage"] = facts.passage;
   const MethodAnswers& reference = methods.front();
   json["accuracy_dense"] = accuracy(reference.right);
   json["answer_nll_dense"] = answer_nll(reference);
@@ -259,8 +261,17 @@ Json answers_json(const EvalFacts& facts, bool chat, const std::vector<AskedQues
   return json;
 }
 
-std::string overview_note(const std::vector<AskedQuestion>& questions, bool chat) {
-  return std::to_string(questions.size()) + " questions, " +
+// What was asked, where an option decides it.
+std::string kind_of_question(const EvalFacts& facts) {
+  if (facts.task == "needle" && facts.facts > 0) {
+    return " about one of " + std::to_string(facts.facts) + " facts";
+  }
+  if (facts.task == "recite") return ", passages of " + std::to_string(facts.passage) + " tokens";
+  return "";
+}
+
+std::string overview_note(const EvalFacts& facts, size_t questions, bool chat) {
+  return std::to_string(questions) + " questions" + kind_of_question(facts) + ", " +
          (chat ? "through the model's chat template" : "as a text to be continued") +
          ". Losses: right by dense attention, wrong by the method; gains: the other way. "
          "Nats per token: -ln p of the expected answers, the less the likelier.";
@@ -279,7 +290,7 @@ Report answers_report(const EvalFacts& facts, bool chat, const std::vector<Promp
     accuracies.push_back({method.method.name, share, format_percent(share)});
   }
   report.page.sections.push_back(
-      {"", overview_note(questions, chat), overview(methods), bars(accuracies)});
+      {"", overview_note(facts, questions.size(), chat), overview(methods), bars(accuracies)});
   if (Grid ranks = rank_grid(methods); !ranks.empty()) {
     report.page.sections.push_back(
         {"Rank of the expected answer among those offered, by likelihood", "", std::move(ranks)});

@@ -44,6 +44,8 @@ struct EvalOptions {
   std::vector<double> keeps;
   std::vector<std::string> baselines;
   std::string chat = "auto";
+  int facts = 0;  // 0: one and several
+  int passage = TaskOptions{}.passage;
   std::string json_path;
   std::string html_path;
   // Which calls are dense because that is faster depends on the machine; what they cost does not.
@@ -104,6 +106,10 @@ int trials_of(const EvalOptions& options) {
   return text_task(options.task) != nullptr ? kQuestions : kWindows;
 }
 
+TaskOptions task_options(const EvalOptions& options, bool chat) {
+  return {options.context, trials_of(options), options.seed, chat, options.facts, options.passage};
+}
+
 PromptTemplate prompt_template(const EvalOptions& options, const LlamaModel& model) {
   if (options.chat == "off") return {};
   PromptTemplate chat = model.prompt_template();
@@ -139,8 +145,8 @@ Report run_task(const EvalOptions& options, const Workplace& workplace, const Ev
     const PromptTemplate chat = prompt_template(options, model);
     const TokenCounter counter = model.token_counter();
     const Filler filler(uses_filler(*task) ? document : "", counter);
-    const std::vector<Prompt> prompts = make_prompts(
-        *task, {options.context, trials_of(options), options.seed, chat.chat}, filler, counter);
+    const std::vector<Prompt> prompts =
+        make_prompts(*task, task_options(options, chat.chat), filler, counter);
     if (prompts.empty()) throw Failure("the text has no passage that can be asked for");
     return answers_report(facts, chat.chat, prompts, ask(workplace, methods, prompts, chat));
   }
@@ -170,6 +176,8 @@ EvalFacts make_facts(const EvalOptions& options, const LlamaModel& model, const 
   facts.context = options.context;
   facts.trials = trials_of(options);
   facts.seed = options.seed;
+  facts.facts = options.facts;
+  facts.passage = options.passage;
   facts.threads = options.threads;
   facts.attn_error = config.engine.attn_error;
   facts.keep = config.engine.keep;
@@ -230,6 +238,14 @@ void add_text_options(CLI::App& app, EvalOptions& options) {
   app.add_option("--trials", options.trials,
                  "questions [200]; kld, recall: windows of the text per length [2]")
       ->check(CLI::Range(1, kMostTrials).description(""))
+      ->type_name("N");
+  app.add_option("--facts", options.facts,
+                 "needle: every question is about one of N facts in a text of the whole context "
+                 "[alone or one of 10, several lengths]")
+      ->check(CLI::Range(1, kMostFacts).description(""))
+      ->type_name("N");
+  app.add_option("--passage", options.passage, "recite: tokens to be repeated, at least [12]")
+      ->check(CLI::Range(1, kLongestPassage).description(""))
       ->type_name("N");
   app.add_option("--seed", options.seed, "of made-up text and questions [1]")->type_name("N");
   app.add_option("--chat", options.chat,

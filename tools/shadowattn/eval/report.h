@@ -22,6 +22,8 @@ struct EvalFacts {
   int64_t context = 0;
   int trials = 0;
   uint64_t seed = 0;
+  int facts = 0;    ///< needle: in each text; 0: one or several
+  int passage = 0;  ///< recite: tokens to be repeated, at least
   int threads = 0;
   double attn_error = 0;  ///< of the headline
   double keep = 1;

@@ -46,11 +46,27 @@ Prompt make_prompt(std::vector<Fact> facts, const std::string& group, int64_t le
   return prompt;
 }
 
+// Every question about one of as many facts, in texts as long as allowed.
+std::vector<Prompt> make_needles_among(int facts, const TaskOptions& options, const Filler& filler,
+                                       const TokenCounter& count_tokens) {
+  Dice dice(options.seed);
+  std::vector<Prompt> prompts;
+  for (int left = options.trials; left > 0; left -= facts) {
+    prompts.push_back(make_prompt(make_facts(facts, dice, count_tokens), "several", options.context,
+                                  options, filler, dice, count_tokens));
+    std::vector<Question>& questions = prompts.back().questions;
+    shuffle(questions, dice);
+    questions.resize(static_cast<size_t>(std::min(left, facts)));
+  }
+  return prompts;
+}
+
 }  // namespace
 
 // Half of the questions are about facts alone, half about one of several.
 std::vector<Prompt> make_needles(const TaskOptions& options, const Filler& filler,
                                  const TokenCounter& count_tokens) {
+  if (options.facts > 0) return make_needles_among(options.facts, options, filler, count_tokens);
   Dice dice(options.seed);
   const std::vector<int64_t> all_lengths = lengths(options.context);
   std::vector<Prompt> prompts;

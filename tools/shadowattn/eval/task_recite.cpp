@@ -7,10 +7,9 @@
 namespace shadowattn::tool::eval {
 namespace {
 
-constexpr int kPassages = 5;           // per prompt
-constexpr int64_t kCueTokens = 20;     // at least
-constexpr int64_t kAnswerTokens = 12;  // expected, at least
-constexpr double kDeepest = 0.75;      // far back: not in the last quarter of the text
+constexpr int kPassages = 5;        // per prompt
+constexpr int64_t kCueTokens = 20;  // at least
+constexpr double kDeepest = 0.75;   // far back: not in the last quarter of the text
 
 // Sentences from `first` on with at least `tokens` tokens together; one past the last of them.
 size_t span_end(const std::vector<Sentence>& sentences, size_t first, int64_t tokens) {
@@ -63,12 +62,12 @@ Prompt make_prompt(int questions, const TaskOptions& options, const Filler& fill
     const double depth = kDeepest * (i + 0.5) / kPassages;
     auto first = static_cast<size_t>(depth * static_cast<double>(sentences.size()));
     for (; first < sentences.size(); ++first) {
-      const size_t end = span_end(sentences, first, kCueTokens + 2 * kAnswerTokens);
+      const size_t end = span_end(sentences, first, kCueTokens + 2 * options.passage);
       const std::string passage = trim(joined(sentences, first, end));
       const size_t cue_end = first_words(passage, kCueTokens, count_tokens);
       const std::string cue = passage.substr(0, cue_end);
       const std::string rest = passage.substr(cue_end);
-      const std::string answer = rest.substr(0, first_words(rest, kAnswerTokens, count_tokens));
+      const std::string answer = rest.substr(0, first_words(rest, options.passage, count_tokens));
       if (trim(answer).empty()) break;
       // Where the passage begins like another one nobody could know how to go on.
       if (count_tokens(cue) > kQuestionTokens / 2 || !occurs_once(prompt.text, cue)) continue;

@@ -50,9 +50,15 @@ struct TaskOptions {
   int trials = 200;        ///< questions
   uint64_t seed = 1;
   bool chat = false;  ///< ask in plain words, not as a text to be continued
+  /// Needle: how many facts stand side by side, all in texts of `context` tokens; 0: texts of
+  /// several lengths, half of them with a fact alone. At most kMostFacts.
+  int facts = 0;
+  /// Recite: tokens that a passage is to be continued for, at least.
+  int passage = 12;
 };
 
 inline constexpr int64_t kShortestContext = 512;  ///< of TaskOptions
+inline constexpr int kLongestPassage = 80;        ///< of TaskOptions; with its cue it must fit
 
 /// Whether prompts of a task are made of a document's sentences, not of words of their own.
 bool uses_filler(TextTask task);
