@@ -1,7 +1,8 @@
 # llama.cpp v0.5.0: found or fetched at configure time, built once beside our own build folders.
 #
 # Provides: llama::headers, llama::ggml, llama::llama, llama::common; the target llama_cpp, which
-# builds them; SHADOWATTN_LLAMA_BIN, the folder that holds llama.cpp's programs and libraries.
+# builds them; SHADOWATTN_LLAMA_BIN, the folder that holds llama.cpp's programs and libraries;
+# SHADOWATTN_LLAMA_TREE, its sources.
 
 set(SHADOWATTN_LLAMA_VERSION 0.5.0)
 set(SHADOWATTN_LLAMA_COMMIT de3ff815ea7d559ee917f063901b8986f038abc6)
@@ -268,6 +269,7 @@ string(SHA1 llama_hash "${llama_tree}|${llama_flags}|${CMAKE_GENERATOR}|${CMAKE_
 string(SUBSTRING "${llama_hash}" 0 10 llama_hash)
 set(llama_build "${SHADOWATTN_LLAMA_BUILD_ROOT}/llama-${llama_hash}")
 set(SHADOWATTN_LLAMA_BIN "${llama_build}/bin")
+set(SHADOWATTN_LLAMA_TREE "${llama_tree}")
 
 set(llama_init "")
 foreach(flag ${llama_flags})

@@ -4,8 +4,8 @@
 set -euo pipefail
 
 shadowattn=${SHADOWATTN_COMMAND:?path of the built command}
-model=${SHADOWATTN_MODEL:?path of the reference model}
-edit_model=${SHADOWATTN_EDIT_MODEL:?path of shadowattn_edit_model}
+model=${SHADOWATTN_MODEL:-}          # the reference model
+edit_model=${SHADOWATTN_EDIT_MODEL:-}  # shadowattn_edit_model
 unset SHADOWATTN SHADOWATTN_ISA GGML_BACKEND_PATH
 
 work=$(mktemp -d)
