@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares a checkpoint in PyTorch with its GGUF file in llama.cpp: tokens, logits, perplexity.
 
-    check.py work/small/checkpoint.pt --data work/small --llama ~/.cache/shadowattn/llama.cpp-* \\
+    check.py runs/small/checkpoint.pt --data runs/small --llama ~/.cache/shadowattn/llama.cpp-* \\
         --programs ../../build/llama-*/bin -f ../../../shared/corpus/heldout/the-spy.txt
 
 Writes a GGUF file in F32, reads the text with `llama-perplexity` without Flash Attention and with

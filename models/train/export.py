@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes a checkpoint as a GGUF file.
 
-    export.py work/small/checkpoint.pt --data work/small --llama ~/.cache/shadowattn/llama.cpp-* \\
+    export.py runs/small/checkpoint.pt --data runs/small --llama ~/.cache/shadowattn/llama.cpp-* \\
         --type q8_0 -o bookworm-3m-q8_0.gguf
 """
 

@@ -2,7 +2,7 @@
 """Makes a training folder from books: tokenizer, word list, text.
 
     prepare.py ../../../shared/corpus/books-train.txt.xz --heldout ../../../shared/corpus/heldout \\
-        -o work/small
+        -o runs/small
 
 Books are separated by form feeds. Writes tokenizer.json, words.json, frequencies.json
 (of tokens) and books.txt. Refuses when a

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draws a run's losses and a checkpoint's perplexity on held-out books by position.
 
-    report.py work/small --data work/small -f ../../../shared/corpus/heldout/*.txt -o work/small
+    report.py runs/small --data runs/small -f ../../../shared/corpus/heldout/*.txt -o runs/small
 
 Writes loss.svg and positions.svg and prints the tables behind them. Needs python3-matplotlib.
 """

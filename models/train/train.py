@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Trains a model; goes on from the last checkpoint of the output folder if there is one.
 
-    train.py small.json --data work/small -o work/small            one process on a GPU or a core
-    train.py small.json --data work/small -o work/small --processes 2
+    train.py small.json --data runs/small -o runs/small            one process on a GPU or a core
+    train.py small.json --data runs/small -o runs/small --processes 2
 
 Writes checkpoint.pt (replaced whole), log.csv (one line per report) and initial.pt. Ctrl-C and
 SIGTERM end after the current step, with a checkpoint.
