@@ -4,8 +4,8 @@
     train.py small.json --data runs/small -o runs/small            one process on a GPU or a core
     train.py small.json --data runs/small -o runs/small --processes 2
 
-Writes checkpoint.pt (replaced whole), log.csv (one line per report) and initial.pt. Ctrl-C and
-SIGTERM end after the current step, with a checkpoint.
+Writes checkpoint.pt (replaced whole) and log.csv (one line per report). Ctrl-C and SIGTERM end after
+the current step, with a checkpoint.
 """
 
 import argparse
@@ -75,8 +75,6 @@ class Run:
         self.path = options.output / "checkpoint.pt"
         if self.path.exists():
             self.load()
-        elif rank == 0:
-            torch.save(self.model.state_dict(), options.output / "initial.pt")
 
     def load(self):
         saved = torch.load(self.path, map_location=self.device)

@@ -17,8 +17,10 @@ class Muon(torch.optim.Optimizer):
     def step(self):
         for group in self.param_groups:
             for parameter in group["params"]:
-                momentum = self.state[parameter].setdefault(
-                    "momentum", torch.zeros_like(parameter))
+                state = self.state[parameter]
+                if not state:
+                    state["momentum"] = torch.zeros_like(parameter)
+                momentum = state["momentum"]
                 momentum.lerp_(parameter.grad, 1 - MOMENTUM)
                 direction = orthogonal(parameter.grad.lerp(momentum, MOMENTUM))
                 rows, columns = parameter.shape
