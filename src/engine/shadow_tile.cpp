@@ -199,7 +199,7 @@ void TileWorker::sample(const CallContext& context, const ListRows& list, const 
 }
 
 TokenList TileWorker::choose_tokens(const CallContext& context, int64_t kv_head,
-                                    const ListRows& list, int64_t first_key, int16_t* importance,
+                                    const ListRows& list, const KeyRanks& ranks,
                                     double error_variance) {
   ListBudget budget = context.budget(kv_head);
   if (budget.by_mass()) {
@@ -211,15 +211,13 @@ TokenList TileWorker::choose_tokens(const CallContext& context, int64_t kv_head,
       counters.unpromised_rows += list.rows.count;
     }
   }
-  return selector_.select(context.options, budget, context.visibility, list, first_key, importance,
+  return selector_.select(context.options, budget, context.visibility, list, ranks,
                           context.kernels.select);
 }
 
 void TileWorker::finish_list(const CallContext& context, int64_t kv_head, const ListRows& list,
-                             int64_t first_key, int16_t* importance, double error_variance,
-                             Stopwatch& watch) {
-  const TokenList tokens =
-      choose_tokens(context, kv_head, list, first_key, importance, error_variance);
+                             const KeyRanks& ranks, double error_variance, Stopwatch& watch) {
+  const TokenList tokens = choose_tokens(context, kv_head, list, ranks, error_variance);
   watch.lap(TraceStage::kSelect, &counters.select_ns);
   attend(context, kv_head, {&list, 1}, tokens, nullptr);
   watch.lap(TraceStage::kAttend, &counters.attend_ns);
@@ -239,17 +237,18 @@ void TileWorker::run_estimated(const CallContext& context, const QueryTile& tile
   const bool by_mass = context.budget(kv_head).by_mass();
   Stopwatch watch(context.trace, lane_, kv_head, tile.rows);
   for (const ListRows& list : lists_) {
-    int16_t* importance = nullptr;
+    KeyRanks ranks{.first_key = scores.first_key};
     if (context.plan.ranks) {
       device_estimate_.ranks(scores, context.visibility, list, kernels.score_rank, kernels.select);
       if (by_mass) device_estimate_.leave_out_unseen(scores, context.visibility, list);
-      importance = device_estimate_.rows().row(0);
+      ranks.rank = device_estimate_.rows().row(0);
+      ranks.most_mass = most_mass_of(list.count());
     } else {
       device_estimate_.scores(scores, context.visibility, list, kernels.score_rank);
-      importance = selector_.merge(context.visibility, list, 0, device_estimate_.rows(), by_mass,
+      ranks.rank = selector_.merge(context.visibility, list, 0, device_estimate_.rows(), by_mass,
                                    kernels.select);
     }
-    finish_list(context, kv_head, list, scores.first_key, importance, scores.error_variance, watch);
+    finish_list(context, kv_head, list, ranks, scores.error_variance, watch);
   }
 }
 
@@ -267,7 +266,7 @@ bool TileWorker::for_each_list(const CallContext& context, const QueryTile& tile
   }
   int64_t first_row = 0;
   for (const ListRows& list : lists_) {
-    int16_t* importance = nullptr;
+    KeyRanks ranks{.first_key = context.keys.begin()};
     if (context.plan.ranks) {
       const bool finite = estimate_.ranks(context.call, context.keys, context.visibility, list,
                                           context.options.pilot_step, kernels.quantize,
@@ -277,12 +276,13 @@ bool TileWorker::for_each_list(const CallContext& context, const QueryTile& tile
       if (by_mass) {
         estimate_.leave_out_unseen(context.visibility, list, context.options.pilot_step);
       }
-      importance = estimate_.rows().row(0);
+      ranks.rank = estimate_.rows().row(0);
+      ranks.most_mass = most_mass_of(list.sampled(context.options.pilot_step).count());
     } else {
-      importance = selector_.merge(context.visibility, list, first_row, estimate_.rows(), by_mass,
+      ranks.rank = selector_.merge(context.visibility, list, first_row, estimate_.rows(), by_mass,
                                    kernels.select);
     }
-    step(list, importance);
+    step(list, ranks);
     first_row += list.count();
   }
   return true;
@@ -292,13 +292,11 @@ bool TileWorker::count_kept(const CallContext& context, const QueryTile& tile, i
                             int64_t* kept, int64_t* visible) {
   Stopwatch watch(context.trace, lane_, kv_head, tile.rows);
   const TileCounters before = counters;
-  const bool finite =
-      for_each_list(context, tile, kv_head, watch, [&](const ListRows& list, int16_t* importance) {
+  const bool finite = for_each_list(
+      context, tile, kv_head, watch, [&](const ListRows& list, const KeyRanks& ranks) {
         const KeyRange seen = visible_range(context.visibility, list);
         *visible += std::max<int64_t>(seen.end - seen.begin, 0);
-        *kept += choose_tokens(context, kv_head, list, context.keys.begin(), importance,
-                               estimate_.error_variance())
-                     .count;
+        *kept += choose_tokens(context, kv_head, list, ranks, estimate_.error_variance()).count;
         watch.lap(TraceStage::kSelect, &counters.select_ns);
       });
   counters.unpromised_rows = before.unpromised_rows;  // of lists that nobody attends to
@@ -317,10 +315,9 @@ void TileWorker::run(const CallContext& context, const QueryTile& tile, int64_t 
   Stopwatch watch(context.trace, lane_, kv_head, tile.rows);
   const TileCounters before = counters;
   const size_t samples_before = samples.size();
-  const bool finite =
-      for_each_list(context, tile, kv_head, watch, [&](const ListRows& list, int16_t* importance) {
-        finish_list(context, kv_head, list, context.keys.begin(), importance,
-                    estimate_.error_variance(), watch);
+  const bool finite = for_each_list(
+      context, tile, kv_head, watch, [&](const ListRows& list, const KeyRanks& ranks) {
+        finish_list(context, kv_head, list, ranks, estimate_.error_variance(), watch);
       });
   if (finite) return;
   counters = before;  // lists that the whole tile's output replaces

@@ -122,10 +122,10 @@ class TileWorker {
   bool for_each_list(const CallContext& context, const QueryTile& tile, int64_t kv_head,
                      Stopwatch& watch, const Step& step);
   TokenList choose_tokens(const CallContext& context, int64_t kv_head, const ListRows& list,
-                          int64_t first_key, int16_t* importance, double error_variance);
+                          const KeyRanks& ranks, double error_variance);
   /// From the ranks of a list's keys to its output.
   void finish_list(const CallContext& context, int64_t kv_head, const ListRows& list,
-                   int64_t first_key, int16_t* importance, double error_variance, Stopwatch& watch);
+                   const KeyRanks& ranks, double error_variance, Stopwatch& watch);
   void sample(const CallContext& context, const ListRows& list, const TokenList& tokens,
               double estimated_lost);
   void attend(const CallContext& context, int64_t kv_head, std::span<const ListRows> groups,

@@ -93,11 +93,13 @@ int16_t* TokenSelector::merge(const Visibility& visibility, const ListRows& list
   return importance;
 }
 
-int64_t TokenSelector::count_by_mass(const ListBudget& budget, const int16_t* importance, int64_t n,
+int64_t TokenSelector::count_by_mass(const ListBudget& budget, const KeyRanks& ranks, int64_t n,
                                      int64_t forced, double forced_mass, int64_t most) {
-  histogram_.count(importance, n);
+  histogram_.count(ranks.rank, n);
   const int64_t all = histogram_.counted() + forced;
-  const double mass = histogram_.mass() + forced_mass;
+  // Where ranks add up to more a level has missed a peak (row_levels.h), and what its row seems to
+  // hold must not drown what the others hold.
+  const double mass = std::min(histogram_.mass() + forced_mass, ranks.most_mass);
   int64_t keep = all - histogram_.droppable(budget.attn_error * mass);
   if (static_cast<double>(keep) > kNearlyAll * static_cast<double>(all)) keep = all;
   keep = std::max(std::min(keep, most), forced);
@@ -107,10 +109,10 @@ int64_t TokenSelector::count_by_mass(const ListBudget& budget, const int16_t* im
 
 TokenList TokenSelector::select(const EngineOptions& options, const ListBudget& budget,
                                 const Visibility& visibility, const ListRows& list,
-                                int64_t first_key, int16_t* importance,
-                                const SelectKernel& kernel) {
+                                const KeyRanks& ranks, const SelectKernel& kernel) {
+  const int64_t first_key = ranks.first_key;
   int64_t most_visible = 0;
-  Forcer forcer(importance, first_key);
+  Forcer forcer(ranks.rank, first_key);
   for (int64_t i = 0; i < list.count(); ++i) {
     most_visible =
         std::max<int64_t>(most_visible, visibility.row(list.head(i), list.row(i)).visible);
@@ -120,12 +122,12 @@ TokenList TokenSelector::select(const EngineOptions& options, const ListBudget& 
   int64_t keep = std::max(budget.most(most_visible), forcer.count());
   estimated_lost_ = 0.0;
   if (budget.by_mass()) {
-    keep = count_by_mass(budget, importance, n, forcer.count(), forcer.mass(), keep);
+    keep = count_by_mass(budget, ranks, n, forcer.count(), forcer.mass(), keep);
   }
   // What no row of the list sees is left out where the list is attended to.
   if (keep >= n) return {nullptr, first_key, n};
   int32_t* out = indices_.data();
-  const int64_t count = kernel.top_k(importance, n, keep, out);
+  const int64_t count = kernel.top_k(ranks.rank, n, keep, out);
   for (int64_t i = 0; i < count; ++i) out[i] += static_cast<int32_t>(first_key);
   return {out, 0, count};
 }

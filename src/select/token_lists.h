@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "kernels/scratch.h"
 #include "kernels/select/select.h"
@@ -34,6 +35,22 @@ struct TokenList {
 /// worth gathering.
 inline constexpr double kNearlyAll = 0.9;
 
+/// A rank for each key that a list's rows may see.
+struct KeyRanks {
+  /// [padded_scores(n)], hidden beyond n and where no row sees the key; overwritten by `select`.
+  /// With an aim for the mass ranks are shares (pilot_dot.h).
+  int16_t* rank = nullptr;
+  int64_t first_key = 0;
+  /// What all together can hold. Infinity where shares are known but for a factor, as those of a
+  /// single row always are, and those of TokenSelector::merge.
+  double most_mass = std::numeric_limits<double>::infinity();
+};
+
+/// KeyRanks::most_mass of shares that were added up over `rows` rows.
+inline double most_mass_of(int64_t rows) {
+  return rows == 1 ? std::numeric_limits<double>::infinity() : static_cast<double>(rows);
+}
+
 /// Builds one list at a time. One object per thread, reused.
 class TokenSelector {
  public:
@@ -44,11 +61,9 @@ class TokenSelector {
   /// one of the rows sees it keeps budget.most(v) keys, or, with an aim for the mass, the fewest of
   /// these that by their ranks leave budget.attn_error of all mass out; and more when more are
   /// always in. Where it would keep nearly all keys it keeps all.
-  /// `importance`: [padded_scores(n)] a rank per key from `first_key` on, hidden beyond n and where
-  /// no row sees it; overwritten. With an aim for the mass ranks are shares (pilot_dot.h).
   TokenList select(const EngineOptions& options, const ListBudget& budget,
-                   const Visibility& visibility, const ListRows& list, int64_t first_key,
-                   int16_t* importance, const SelectKernel& kernel);
+                   const Visibility& visibility, const ListRows& list, const KeyRanks& ranks,
+                   const SelectKernel& kernel);
 
   /// Share of mass that the last list leaves out by its ranks; 0 without an aim for the mass.
   double estimated_lost() const { return estimated_lost_; }
@@ -65,8 +80,8 @@ class TokenSelector {
 
  private:
   /// How many keys to keep of n ranks, once the forced ones are marked.
-  int64_t count_by_mass(const ListBudget& budget, const int16_t* importance, int64_t n,
-                        int64_t forced, double forced_mass, int64_t most);
+  int64_t count_by_mass(const ListBudget& budget, const KeyRanks& ranks, int64_t n, int64_t forced,
+                        double forced_mass, int64_t most);
 
   double estimated_lost_ = 0.0;
   MassHistogram histogram_;

@@ -178,7 +178,7 @@ TEST(DeviceEstimate, ScoresOutOfRangeGiveListsOfRealKeys) {
           importance = selector.merge(visibility, list, 0, estimate.rows(), false, select);
         }
         const TokenList tokens = selector.select(options, {options.keep, 0.0, options.keep_floor},
-                                                 visibility, list, 0, importance, select);
+                                                 visibility, list, {.rank = importance}, select);
         EXPECT_GT(tokens.count, 2);
         EXPECT_LE(tokens.count, 53);
         for (int64_t i = 0; i < tokens.count; ++i) {
