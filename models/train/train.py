@@ -24,12 +24,13 @@ import torch
 import torch.distributed as distributed
 
 from bookworm.batches import Batches
-from bookworm.initialise import guard, initialise, keep_lengths
+from bookworm.initialise import guard, hold_match, initialise, keep_lengths, trust_matches
 from bookworm.model import Model, Shape
 from bookworm.optimizer import make_optimizers
 
 SAVE_SECONDS = 300
 REPORT_STEPS = 20
+PROBE_TOKENS = 256  # by which the circuit is held
 
 
 class Schedule:
@@ -37,7 +38,8 @@ class Schedule:
 
     "stages": [[share at which it ends, length of rows], ...]. Learning rates rise during the first
     "warm_up" share, stay, and fall to 0 linearly over the last "decay" share. During the first
-    "guard" share the circuit of initialise.py stays as it is.
+    "guard" share what the circuit of initialise.py writes stays as it is, too; "trust" says how
+    much more it counts in the end.
     """
 
     def __init__(self, settings):
@@ -70,7 +72,9 @@ class Run:
         self.optimizers = make_optimizers(self.model, settings["rates"])
         self.first_rates = [[g["lr"] for g in o.param_groups] for o in self.optimizers]
         self.batches = Batches(options.data, shape.context, settings["seed"])
+        self.probe = self.batches.batch(0, 1, PROBE_TOKENS)[0][0].to(self.device)
         self.step = self.tokens = 0
+        self.finished = False
         self.seconds = 0.0
         self.path = options.output / "checkpoint.pt"
         if self.path.exists():
@@ -82,6 +86,7 @@ class Run:
         for optimizer, state in zip(self.optimizers, saved["optimizers"]):
             optimizer.load_state_dict(state)
         self.step, self.tokens, self.seconds = saved["step"], saved["tokens"], saved["seconds"]
+        self.finished = saved["finished"]
         if self.rank == 0:
             print(f"going on after step {self.step}, {self.tokens} tokens", flush=True)
 
@@ -89,8 +94,15 @@ class Run:
         scratch = self.path.with_suffix(".new")
         torch.save({"model": self.model.state_dict(), "settings": self.settings,
                     "optimizers": [o.state_dict() for o in self.optimizers], "step": self.step,
-                    "tokens": self.tokens, "seconds": self.seconds}, scratch)
+                    "tokens": self.tokens, "seconds": self.seconds,
+                    "finished": self.finished}, scratch)
         os.replace(scratch, self.path)
+
+    def finish(self):
+        """Once, when all tokens were seen."""
+        if self.tokens >= self.options.tokens and not self.finished:
+            trust_matches(self.model, **self.settings["trust"])
+            self.finished = True
 
     @property
     def progress(self):
@@ -110,7 +122,7 @@ class Run:
                 loss = self.model.loss(tokens, targets, positions) * (len(tokens) / per_step)
             loss.backward()
             total += loss.item()
-        guard(self.model, circuit=self.progress < self.settings["guard"])
+        guard(self.model, copies=self.progress < self.settings["guard"])
         self.share_gradients()
         rate = self.schedule.rate(self.progress)
         for optimizer, first in zip(self.optimizers, self.first_rates):
@@ -119,6 +131,7 @@ class Run:
             optimizer.step()
             optimizer.zero_grad()
         keep_lengths(self.model)
+        hold_match(self.model, self.probe)
         self.step += 1
         self.tokens += per_step * length * self.options.processes
         return total
@@ -170,6 +183,7 @@ def train(options, settings, rank=0):
     if rank == 0:
         if losses:
             report(run, losses, time.time() - last_report)
+        run.finish()
         run.save()
         print(f"saved {run.path} after {run.tokens} tokens", flush=True)
 

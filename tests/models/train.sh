@@ -31,7 +31,8 @@ cat >tiny.json <<'END'
            "feed_forward": 64, "rope_base": 1e8, "context": 1024},
  "seed": 1, "tokens": 4096, "batch_tokens": 512, "pass_tokens": 256,
  "rates": {"matrix": 0.003, "match": 0.001, "copy": 0.0003, "embedding": 0.01, "vector": 0.004},
- "clip": 1.0, "guard": 0.3, "warm_up": 0.01, "decay": 0.4, "stages": [[0.5, 64], [1.0, 128]]}
+ "clip": 1.0, "guard": 0.3, "trust": {"louder": 1.4, "sink": 0.95}, "warm_up": 0.01,
+ "decay": 0.4, "stages": [[0.5, 64], [1.0, 128]]}
 END
 run_case 0 "$python" "$train/prepare.py" books.txt --heldout heldout --vocabulary 600 -o data
 expect_out '^other.txt: 0 of '

@@ -1,13 +1,13 @@
 """Initial weights with retrieval built in.
 
 From plain initial weights a model of this size does not learn to look things up within 10 M tokens.
-So it begins with the circuit that trained models have (induction heads: Olsson et al. 2022), which
-training then connects to the language and refines. The residual stream has parts:
+So it begins with the circuit that trained models have (induction heads: Olsson et al. 2022), whose
+queries and keys stay, and training connects it to the language. The residual stream has parts:
 
     names     every token's random vector e, fixed: what is copied. It begins with a code of fixed
               length for each KV head
-    slots     codes of the tokens 1, 2 and 3 back and of a window around 6 back
-    learnt    embeddings as usual, of fixed length
+    slots     codes of the tokens 1, 2 and 3 back and of a window around 8 back
+    learnt    embeddings as usual, of fixed length, and what the first layer learns to write
     special   the token's frequency; the start token's mark
 
 - Layer 0, by Q/K biases and the fast RoPE pairs alone: three heads look 1, 2 and 3 tokens back, the
@@ -20,11 +20,12 @@ training then connects to the language and refines. The residual stream has part
   hold the logarithm of their token's frequency.
 """
 
+import itertools
 import math
 
 import torch
 
-from .model import frequencies
+from .model import frequencies, rotation_of
 
 EMBEDDING_NORM = 2.0         # |e|; other lengths in the residual stream are in this unit
 LEARNT_NORM = 0.6
@@ -34,19 +35,23 @@ FASTEST_ROTATION = 0.7       # rad over the whole context: below, a pair can car
 # away, all together the rest of the context. As small as does it (1 % of the weight is elsewhere),
 # for 8-bit estimates and F16 caches round large logits badly.
 LOOK_BACK_NATS, LOOK_BACK_NATS_OF_OTHERS = (14, 5.2, 2.6, 2.1, 1.8), 1.3
-WINDOW_CENTRE, WINDOW_NATS, WINDOW_FIRST = 6, 2.5, 2
+WINDOW_CENTRE, WINDOW_NATS, WINDOW_FIRST = 8, 1.5, 2
+WINDOW_SIZE = 12             # tokens: 1 over the sum of its squared weights
 KEY_BIAS = 4.0
-SLOTS = 4                    # 1, 2, 3 back and the window
+SLOT_SHARES = (1, 1, 1, 3)   # of a head's slow pairs, for the codes 1, 2, 3 back and the window's
+SLOTS = len(SLOT_SHARES)
 SLOT_NORM = 1.0
-MATCH_NATS = 8               # per slot that matches
+MATCH_NATS = (10, 10, 10, 10)  # of each slot that matches
+MOST_WRITTEN = 1.4           # length of the learnt part behind the first layer
+HELD_SHARE = 0.9             # of tokens whose matches keep at least their nats
 SINK_PAIRS = 2               # of RoPE that mark the start token
-COPY_NORM = 4.0
+COPY_NORM = 6.0
 FREQUENCY_SCALE = 0.08       # of log frequencies, in an embedding
 FREQUENCY_NORM = 1.3
 SELF_SHARE = 0.9             # of a token's own e that is taken out
 # Layer 1's heads, in turn: slots that their query asks for, nats of the start token, share of
 # COPY_NORM that they write.
-MATCHERS = ((4, 24, 1.0), (1, 10, 0.25), (4, 24, 1.0), (2, 16, 0.25))
+MATCHERS = ((4, 32, 1.0), (1, 12, 0.2), (4, 32, 1.0), (2, 21, 0.2))
 
 
 def initialise(model, token_frequencies, seed):
@@ -54,26 +59,78 @@ def initialise(model, token_frequencies, seed):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         _plain(model, generator)
-        plan = _Plan(model.shape, generator)
+        plan = _Plan(model.shape)
+        copies = _copy_rows(plan, generator)
         _embed(model, plan, token_frequencies, generator)
         _look_back(model.layers[0].attention, plan)
-        _match(model.layers[1].attention, plan)
-        _finish(model.layers[-1].attention, plan)
+        _match(model.layers[1].attention, plan, copies)
+        _finish(model.layers[-1].attention, plan, copies)
 
 
-def guard(model, circuit):
-    """Takes out the gradients of what stays: names always, the whole circuit if told so.
+def guard(model, copies):
+    """Takes out the gradients of what stays as it is: the circuit, and if `copies` what it writes.
 
-    Early in training, gradients weaken the circuit, for its copies disturb a model that cannot yet
-    tell when to believe them; so the rest learns around it first.
+    Gradients weaken it, for its copies disturb a model that cannot yet tell when to believe them. The
+    first layer's free dimensions of values and its feed-forward write the learnt part alone.
     """
-    model.embedding.weight.grad[:, :_Parts(model.shape).learnt.start] = 0
-    if not circuit:
-        return
+    parts = _Parts(model.shape)
+    model.embedding.weight.grad[:, :parts.learnt.start] = 0
+    model.embedding.weight.grad[:, parts.start] = 0
     first, second = model.layers[:2]
-    for part in (first, second.attention, second.attention_norm):
-        for parameter in part.parameters():
-            parameter.grad.zero_()
+    fixed = [layer.attention_norm.weight for layer in (first, second)]
+    for linear in (first.attention.query, first.attention.key, second.attention.query,
+                   second.attention.key, *([second.attention.value] if copies else [])):
+        fixed += [linear.weight, linear.bias]
+    if copies:
+        fixed.append(second.attention.output.weight)
+    for parameter in fixed:
+        parameter.grad.zero_()
+    for kv_head in range(model.shape.kv_heads):
+        carried = _start_of(parts.head(kv_head), parts.carried)
+        first.attention.value.weight.grad[carried] = 0
+        first.attention.value.bias.grad[carried] = 0
+    for writes in (first.attention.output.weight, first.feed_forward.down.weight):
+        writes.grad[:parts.learnt.start] = 0
+        writes.grad[parts.learnt.stop:] = 0
+    for head in range(model.shape.heads):
+        first.attention.output.weight.grad[:, _start_of(parts.head(head), parts.carried)] = 0
+
+
+def hold_match(model, tokens):
+    """Keeps what the first layer learns to write from drowning the slots, and the nats of matches.
+
+    The longer the stream, the shorter is all that is normed; so the first layer's feed-forward is
+    limited, and the second layer's norm is set anew. tokens: (n), a text behind the start token; the
+    lengths there are taken for those everywhere.
+    """
+    plan = _Plan(model.shape)
+    first, second = model.layers[:2]
+    with torch.no_grad():
+        x = model.embedding(tokens[None])
+        positions = torch.arange(len(tokens), device=tokens.device)[None]
+        x = first(x, rotation_of(positions, model.shape, x.dtype))[0]
+        written = x[1:, plan.learnt].norm(dim=1).mean() / EMBEDDING_NORM
+        first.feed_forward.down.weight.mul_(min(1.0, MOST_WRITTEN / written.item()))
+        lengths = x.pow(2).mean(1).sqrt()
+        weight = second.attention_norm.weight
+        weight[:plan.learnt.start] = plan.scale * lengths[1:].quantile(HELD_SHARE)
+        weight[plan.start] = math.sqrt(model.shape.width) / EMBEDDING_NORM * lengths[0]
+
+
+def trust_matches(model, louder, sink):
+    """For the end of training: what a match says counts for more against what the language suggests.
+
+    Training weighs both by how often either is right, and most of its texts repeat little. Copies of
+    whole matches become `louder` times as long, the start token's pull `sink` times as strong.
+    """
+    parts = _Parts(model.shape)
+    attention = model.layers[1].attention
+    with torch.no_grad():
+        for index in range(model.shape.heads):
+            slots, _, _ = MATCHERS[index % len(MATCHERS)]
+            if slots == SLOTS:
+                attention.output.weight[:, parts.head(index)] *= louder
+                attention.query.bias[parts.head(index)][parts.sink] *= sink
 
 
 def keep_lengths(model):
@@ -106,55 +163,60 @@ class _Parts:
         half = shape.head_dim // 2
         content = [dimension for i in slow[:-SINK_PAIRS] for dimension in (i, i + half)]
         self.sink = [dimension for i in slow[-SINK_PAIRS:] for dimension in (i, i + half)]
-        self.code = len(content) // SLOTS
-        self.blocks = [content[slot * self.code:(slot + 1) * self.code] for slot in range(SLOTS)]
+        self.codes = [len(content) * share // sum(SLOT_SHARES) for share in SLOT_SHARES]
+        ends = list(itertools.accumulate(self.codes))
+        self.blocks = [content[end - code:end] for code, end in zip(self.codes, ends)]
         self.names = slice(0, shape.width // 2)
-        self.slot_size = self.code * shape.kv_heads
-        self.learnt = slice(self.names.stop + SLOTS * self.slot_size, shape.width - SPECIAL)
+        self.slot_starts = [self.names.stop + (end - code) * shape.kv_heads
+                            for code, end in zip(self.codes, ends)]
+        self.learnt = slice(self.names.stop + ends[-1] * shape.kv_heads, shape.width - SPECIAL)
         self.frequency, self.start = shape.width - 2, shape.width - 1
+        self.carried = max(self.codes) * shape.kv_heads  # of a first-layer value: names' codes
 
-    def name_code(self, kv_head):
-        return slice(kv_head * self.code, (kv_head + 1) * self.code)
-
-    def slot(self, slot):
-        first = self.names.stop + slot * self.slot_size
-        return slice(first, first + self.slot_size)
+    def name_code(self, slot, kv_head):
+        """A name's code for a slot: the first dimensions of its longest code."""
+        first = kv_head * max(self.codes)
+        return slice(first, first + self.codes[slot])
 
     def slot_code(self, slot, kv_head):
-        first = self.slot(slot).start + kv_head * self.code
-        return slice(first, first + self.code)
+        first = self.slot_starts[slot] + kv_head * self.codes[slot]
+        return slice(first, first + self.codes[slot])
 
     def head(self, index):
         return slice(index * self.shape.head_dim, (index + 1) * self.shape.head_dim)
 
 
 class _Plan(_Parts):
-    """The parts, lengths of what they hold, and the rows by which values carry an e."""
+    """The parts and the lengths of what they hold."""
 
-    def __init__(self, shape, generator):
+    def __init__(self, shape):
         super().__init__(shape)
         self.copied = min(shape.head_dim, self.names.stop // shape.kv_heads)
-        basis = torch.randn(self.names.stop, self.copied * shape.kv_heads, generator=generator)
-        self._copies = torch.linalg.qr(basis)[0].t().contiguous()
-        self.name_code_norm = EMBEDDING_NORM * math.sqrt(self.code / self.names.stop)
+        self.name_code_norms = [EMBEDDING_NORM * math.sqrt(code / self.names.stop)
+                                for code in self.codes]
         self.slot_code_norm = EMBEDDING_NORM * SLOT_NORM / math.sqrt(shape.kv_heads)
         # By which norms multiply an embedding, and an embedding with all slots.
         embedding = 1 + LEARNT_NORM ** 2
         self.first_scale = math.sqrt(shape.width / embedding) / EMBEDDING_NORM
         self.scale = math.sqrt(shape.width / (embedding + SLOTS * SLOT_NORM ** 2)) / EMBEDDING_NORM
 
-    def copy_rows(self, kv_head):
-        return self._copies[kv_head * self.copied:(kv_head + 1) * self.copied]
+
+def _copy_rows(plan, generator):
+    """By which the values of each KV head carry a share of a name: (copied, names) each."""
+    shape = (plan.names.stop, plan.copied * plan.shape.kv_heads)
+    basis = torch.linalg.qr(torch.randn(shape, generator=generator))[0]
+    return basis.t().contiguous().split(plan.copied)
 
 
 def _embed(model, plan, token_frequencies, generator):
     weight = model.embedding.weight
     weight.normal_(0, 1, generator=generator)
-    codes = plan.code * plan.shape.kv_heads
-    for kv_head in range(plan.shape.kv_heads):
-        _set_length(weight[:, plan.name_code(kv_head)], plan.name_code_norm)
-    _set_length(weight[:, codes:plan.names.stop],
-                EMBEDDING_NORM * math.sqrt(1 - codes / plan.names.stop))
+    ends = sorted({0, *plan.codes})
+    parts = [slice(kv_head * ends[-1] + start, kv_head * ends[-1] + end)
+             for kv_head in range(plan.shape.kv_heads) for start, end in zip(ends, ends[1:])]
+    for part in (*parts, slice(plan.shape.kv_heads * ends[-1], plan.names.stop)):
+        share = (part.stop - part.start) / plan.names.stop
+        _set_length(weight[:, part], EMBEDDING_NORM * math.sqrt(share))
     weight[:, plan.names.stop:plan.learnt.start] = 0
     keep_lengths(model)
     logs = torch.log(torch.tensor(token_frequencies, dtype=torch.float32) + 1)
@@ -163,6 +225,10 @@ def _embed(model, plan, token_frequencies, generator):
     weight[-1] = 0
     weight[-1, plan.start] = EMBEDDING_NORM
     model.norm.weight.fill_(1 / EMBEDDING_NORM)  # logits as for an |e| of 1
+
+
+def _start_of(part, size):
+    return slice(part.start, part.start + size)
 
 
 def _set_length(rows, length):
@@ -198,24 +264,26 @@ def _look_back(attention, plan):
         else:
             nats = [0] * WINDOW_FIRST + [WINDOW_NATS] * (len(plan.fast) - WINDOW_FIRST)
             _attend_at(attention, plan, head, WINDOW_CENTRE, nats)
-    attention.value.weight.zero_()
     for kv_head in range(shape.kv_heads):
-        value = attention.value.weight[plan.head(kv_head)]
-        value[:plan.slot_size, :plan.slot_size] = torch.eye(plan.slot_size)
+        attention.value.weight[plan.head(kv_head)][:plan.carried] = 0
+        attention.value.weight[plan.head(kv_head)][:plan.carried, :plan.carried] = \
+            torch.eye(plan.carried)
     for head in range(SLOTS):
-        gain = plan.slot_code_norm / (plan.name_code_norm * plan.first_scale)
+        gain = plan.slot_code_norm / (plan.name_code_norms[head] * plan.first_scale)
         if head == SLOTS - 1:
-            gain *= math.sqrt(WINDOW_CENTRE)  # a mean of about as many codes is shorter
+            gain *= math.sqrt(WINDOW_SIZE)  # a mean of as many codes is shorter
         output = attention.output.weight[:, plan.head(head)]
-        output[plan.slot(head), :plan.slot_size] = gain * torch.eye(plan.slot_size)
+        for kv_head in range(shape.kv_heads):
+            output[plan.slot_code(head, kv_head), plan.name_code(head, kv_head)] = \
+                gain * torch.eye(plan.codes[head])
 
 
-def _match(attention, plan):
+def _match(attention, plan, copies):
     shape = plan.shape
-    eye = torch.eye(plan.code)
-    length = math.sqrt(MATCH_NATS * math.sqrt(shape.head_dim))  # of a code in a query or key
-    from_slot = length / (plan.slot_code_norm * plan.scale) * eye
-    from_name = length / (plan.name_code_norm * plan.scale) * eye
+    lengths = [math.sqrt(nats * math.sqrt(shape.head_dim)) for nats in MATCH_NATS]  # of codes in
+    from_slot = [length / (plan.slot_code_norm * plan.scale) * torch.eye(code)      # keys, queries
+                 for length, code in zip(lengths, plan.codes)]
+    from_name = lengths[0] / (plan.name_code_norms[0] * plan.scale) * torch.eye(plan.codes[0])
     for matrix in (attention.query, attention.key, attention.value):
         matrix.weight.zero_()
     group = shape.heads // shape.kv_heads
@@ -225,19 +293,19 @@ def _match(attention, plan):
         query = attention.query.weight[plan.head(head)]
         slots, sink_nats, share = MATCHERS[head % len(MATCHERS)]
         for slot, block in enumerate(plan.blocks):
-            key[block, plan.slot_code(slot, kv_head)] = from_slot
+            key[block, plan.slot_code(slot, kv_head)] = from_slot[slot]
         # What is one token further back for the key: the name itself, then slots 0 and 1.
         for slot, block in enumerate(plan.blocks[:min(slots, SLOTS - 1)]):
-            source = plan.slot_code(slot - 1, kv_head) if slot else plan.name_code(kv_head)
-            query[block, source] = from_slot if slot else from_name
+            source = plan.slot_code(slot - 1, kv_head) if slot else plan.name_code(0, kv_head)
+            query[block, source] = from_slot[slot] if slot else from_name
         if slots == SLOTS:
-            query[plan.blocks[-1], plan.slot_code(SLOTS - 1, kv_head)] = from_slot
+            query[plan.blocks[-1], plan.slot_code(SLOTS - 1, kv_head)] = from_slot[-1]
         # The start token's stream is its mark alone, √width long after the norm.
-        mark = math.sqrt(MATCH_NATS * math.sqrt(shape.head_dim) / plan.code)
+        mark = lengths[0] / math.sqrt(plan.codes[0])
         key[plan.sink, plan.start] = mark / math.sqrt(shape.width)
         attention.query.bias[plan.head(head)][plan.sink] = \
             sink_nats * math.sqrt(shape.head_dim) / (mark * len(plan.sink))
-        rows = plan.copy_rows(kv_head)
+        rows = copies[kv_head]
         attention.value.weight[plan.head(kv_head)][:plan.copied, plan.names] = rows
         attention.output.weight[plan.names, plan.head(head)][:, :plan.copied] = \
             share * COPY_NORM / plan.scale * rows.t()
@@ -245,7 +313,7 @@ def _match(attention, plan):
 
 # One head per KV head attends to its own token. The value biases reach the output whatever is
 # attended to.
-def _finish(attention, plan):
+def _finish(attention, plan, copies):
     shape = plan.shape
     group = shape.heads // shape.kv_heads
     for kv_head in range(shape.kv_heads):
@@ -253,7 +321,7 @@ def _finish(attention, plan):
         for matrix, index in ((attention.query, head), (attention.key, kv_head)):
             matrix.weight[plan.head(index)] *= 0.01
         _attend_at(attention, plan, head, 0, _look_back_nats(plan))
-        rows = plan.copy_rows(kv_head)
+        rows = copies[kv_head]
         attention.value.weight[plan.head(kv_head)][:plan.copied] = 0
         attention.value.weight[plan.head(kv_head)][:plan.copied, plan.names] = rows
         attention.output.weight[plan.names, plan.head(head)][:, :plan.copied] = \

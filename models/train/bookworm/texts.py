@@ -206,5 +206,5 @@ def _compact(value):
 
 
 # Kind and its share of the training texts.
-MIXTURE = ((book, 0.50), (facts, 0.18), (repeats, 0.20), (chains, 0.04), (counts, 0.03),
+MIXTURE = ((book, 0.38), (facts, 0.16), (repeats, 0.34), (chains, 0.04), (counts, 0.03),
            (calls, 0.05))
