@@ -2,13 +2,13 @@
 # attention_bench on recorded attention: what it says of accuracy, and what it does with bad input.
 . "$(dirname "$0")/lib.sh"
 bench=${SHADOWATTN_ATTENTION_BENCH:?path of attention_bench}
-make_document document.txt 100
+make_document document.txt 120
 
 run_case 0 "$shadowattn" record -m "$model" -f document.txt -o one.gguf -c 1200 --layers 1,2 --rows 64
 run_case 0 "$bench" --table --dump one.gguf --layers 1 --rounds 1 --keep 0.3,1 --rows 1,8
 expect_out '^[|] f32 FMA [|] baseline [|] [0-9.]*[1-9][0-9.]* GFLOP/s [|]$'
 expect_out '^[|] clock of one core [|]  [|] [0-9]+[.][0-9]+ GHz [|]$'
-expect_out '^layer:1: 2 heads, 1 KV heads, head dim 64, 64 rows, 1280 keys$'
+expect_out '^layer:1: 4 heads, 2 KV heads, head dim 64, 64 rows, 1280 keys$'
 ! grep -q '^layer:2' out || fail "a layer that was not asked for"
 
 # column <row> <column>: of the table, blanks and "%" removed.

@@ -47,8 +47,8 @@ if ((EUID != 0)); then  # root reads everything
   refused 1 'Permission denied' -f "$work.secret"
   rm "$work.secret"
 fi
-make_document "$work.long" 2000
-refused 1 'the document has [0-9,]+ tokens.* only 16,3[0-9]+ fit' -f "$work.long"
+make_document "$work.long" 4000
+refused 1 'the document has [0-9,]+ tokens.* only 32,7[0-9]+ fit' -f "$work.long"
 rm "$work.long"
 refused 1 'the document has [0-9,]+ tokens.* only [0-9]+ fit into a context of 64' -c 64
 

@@ -52,8 +52,9 @@ run_case 0 "$shadowattn" bench --cpus 1 -p 64 -n 0 -d 0 -r 1 -fa 1 --attn dense 
 grep -q '"n_threads": 1,' out || fail "--cpus 1 does not mean one thread"
 
 # Longer than what the model was trained for: measured, with a warning.
-run_case 0 "$shadowattn" bench -p 8 -n 0 -d 16380 -r 1 --fa 1 --attn dense
-expect_err '^shadowattn: warning: the model was trained for 16384 tokens'
+"$edit_model" "$model" brief.gguf qwen2.context_length=1024 || fail "edit_model"
+run_case 0 "$shadowattn" bench -m brief.gguf -p 8 -n 0 -d 1020 -r 1 --fa 1 --attn dense
+expect_err '^shadowattn: warning: the model was trained for 1024 tokens'
 
 # refused <status> <pattern> <options>...
 refused() {
@@ -88,7 +89,7 @@ refused 1 'no core is left' --device npu-sim --cpus "$usable"
 first=$(taskset -cp $$ | sed 's/.*: \([0-9]*\).*/\1/')
 refused 1 "core $first cannot play" --device npu-sim --cpus 1 --config device_cpu="$first"
 # A model whose attention the plug-in cannot take has nothing to compare.
-"$edit_model" "$model" odd.gguf qwen2.attention.head_count=16 qwen2.attention.head_count_kv=8 \
+"$edit_model" "$model" odd.gguf qwen2.attention.head_count=32 qwen2.attention.head_count_kv=16 \
   || fail "edit_model"
 refused 1 'computed no attention.*head' -m odd.gguf -p 64 -d 0
 

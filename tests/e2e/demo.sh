@@ -13,5 +13,5 @@ run_case 0 "$shadowattn" demo --context 2048 --facts 3 --keep 0.25 --gate off --
 kept=$(sed -n 's/^ *"kept_share": \([0-9.]*\).*/\1/p' out | tail -n 1)
 [[ $kept == 0.[0-9]* ]] || fail "shadow kept $kept"
 
-run_case 1 "$shadowattn" demo --context 20000
-expect_err "^shadowattn: .*16,384"
+run_case 1 "$shadowattn" demo --context 40000
+expect_err "^shadowattn: .*32,768"

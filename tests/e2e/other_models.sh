@@ -3,8 +3,8 @@
 . "$(dirname "$0")/lib.sh"
 make_document document.txt 150
 
-# The same weights as 16 heads of 8: the engine takes multiples of 16.
-"$edit_model" "$model" odd.gguf qwen2.attention.head_count=16 qwen2.attention.head_count_kv=8 \
+# The same weights as 32 heads of 8: the engine takes multiples of 16.
+"$edit_model" "$model" odd.gguf qwen2.attention.head_count=32 qwen2.attention.head_count_kv=16 \
   || fail "edit_model"
 run_case 0 "$shadowattn" run -m odd.gguf -f document.txt -p "$question" -n 4 --report report.json
 expect_err 'left to llama.cpp +layers 0-3: .*head'

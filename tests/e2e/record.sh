@@ -6,7 +6,7 @@ make_document document.txt 100
 record() { run_case 0 "$shadowattn" record -m "$model" -f document.txt "$@"; }
 
 record -o one.gguf
-expect_err '^0 +f32 64 x 512 x 2 +f16 64 x [0-9]+ +f16 64 x [0-9]+ +f16 [0-9]+ x 512$'
+expect_err '^0 +f32 64 x 512 x 4 +f16 64 x [0-9]+ x 2 +f16 64 x [0-9]+ x 2 +f16 [0-9]+ x 512$'
 for layer in 2 3; do expect_err "^$layer +f32"; done
 for name in layer.0.q layer.2.k layer.3.v layer.3.mask layer.3.scale recording.tokens; do
   grep -aq "$name" one.gguf || fail "no $name in the file"
@@ -15,7 +15,7 @@ record -o two.gguf
 cmp -s one.gguf two.gguf || fail "the same text, two recordings"
 
 record -o two.gguf --layers 1,3 -c 700 --rows 100 --ctk q8_0 --ctv q8_0
-expect_err '^1 +f32 64 x 100 x 2 +q8_0 64 x 768 +q8_0 64 x 768 +f16 768 x 100$'
+expect_err '^1 +f32 64 x 100 x 4 +q8_0 64 x 768 x 2 +q8_0 64 x 768 x 2 +f16 768 x 100$'
 expect_err 'after 700 tokens of qwen2'
 ! grep -aq 'layer.0.q' two.gguf || fail "a layer that was not asked for"
 

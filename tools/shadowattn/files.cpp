@@ -20,7 +20,7 @@ namespace {
 
 constexpr std::string_view kGgufMagic = "GGUF";
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-constexpr char kReferenceModel[] = "bookworm-1m-f16.gguf";
+constexpr char kReferenceModel[] = "bookworm-3m-q8_0.gguf";
 
 struct FileCloser {
   void operator()(std::FILE* file) const { std::fclose(file); }
