@@ -70,8 +70,8 @@ def initialise(model, token_frequencies, seed):
 def guard(model, copies):
     """Takes out the gradients of what stays as it is: the circuit, and if `copies` what it writes.
 
-    Gradients weaken it, for its copies disturb a model that cannot yet tell when to believe them. The
-    first layer's free dimensions of values and its feed-forward write the learnt part alone.
+    Gradients weaken it, for its copies disturb a model that cannot yet tell when to believe them.
+    The first layer's free dimensions of values and its feed-forward write the learnt part alone.
     """
     parts = _Parts(model.shape)
     model.embedding.weight.grad[:, :parts.learnt.start] = 0
@@ -100,8 +100,8 @@ def hold_match(model, tokens):
     """Keeps what the first layer learns to write from drowning the slots, and the nats of matches.
 
     The longer the stream, the shorter is all that is normed; so the first layer's feed-forward is
-    limited, and the second layer's norm is set anew. tokens: (n), a text behind the start token; the
-    lengths there are taken for those everywhere.
+    limited, and the second layer's norm is set anew. tokens: (n), a text behind the start token;
+    the lengths there are taken for those everywhere.
     """
     plan = _Plan(model.shape)
     first, second = model.layers[:2]
@@ -118,7 +118,7 @@ def hold_match(model, tokens):
 
 
 def trust_matches(model, louder, sink):
-    """For the end of training: what a match says counts for more against what the language suggests.
+    """For the end of training: what a match says counts for more against what language suggests.
 
     Training weighs both by how often either is right, and most of its texts repeat little. Copies of
     whole matches become `louder` times as long, the start token's pull `sink` times as strong.
