@@ -4,7 +4,8 @@
 //
 // A list for several rows ranks a key by the sum of its shares, so levels are needed before the
 // scores are turned into ranks. A row whose peak the sample misses has too low a level, which makes
-// its own peak and neighbours rank higher, never lower.
+// its own peak and neighbours rank higher, never lower; KeyRanks::most_mass (select/token_lists.h)
+// keeps it from drowning the peaks of other rows.
 #pragma once
 
 #include <cstdint>

@@ -103,7 +103,9 @@ int64_t TokenSelector::count_by_mass(const ListBudget& budget, const KeyRanks& r
   int64_t keep = all - histogram_.droppable(budget.attn_error * mass);
   if (static_cast<double>(keep) > kNearlyAll * static_cast<double>(all)) keep = all;
   keep = std::max(std::min(keep, most), forced);
-  estimated_lost_ = mass > 0.0 ? histogram_.mass_of_smallest(all - keep) / mass : 0.0;
+  // All at most: a row with a missed peak seems to lose more.
+  estimated_lost_ =
+      mass > 0.0 ? std::min(histogram_.mass_of_smallest(all - keep) / mass, 1.0) : 0.0;
   return keep;
 }
 
