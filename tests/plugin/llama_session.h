@@ -1,4 +1,4 @@
-// llama.cpp's C API with the reference model, as the model tests use it.
+// llama.cpp's C API with bookworm-1m (models/README.md), as the model tests use it.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@ namespace shadowattn::plugin_test {
 
 using Tokens = std::vector<llama_token>;
 
-/// The reference model; loads it (and the backends) on the first call. Throws when that fails.
+/// bookworm-1m; loads it (and the backends) on the first call. Throws when that fails.
 llama_model* model();
 
 /// Filler text of so many words, with `fact` in the middle and `question` at the end; the same for

@@ -1,4 +1,4 @@
-// The plug-in inside llama.cpp with the reference model, against llama.cpp's own attention.
+// The plug-in inside llama.cpp with bookworm-1m, against llama.cpp's own attention.
 #include <gtest/gtest.h>
 
 #include <set>
