@@ -14,12 +14,6 @@ namespace {
 
 using namespace accuracy;
 
-constexpr int64_t kContext = 4096;  // the paper's longest
-constexpr int64_t kQuickContext = 1024;
-constexpr int kTrials = 100;
-constexpr int kQuickTrials = 12;
-constexpr int kWindows = 8;
-constexpr int kQuickWindows = 2;
 constexpr size_t kMostDocuments = 2;    // fewer questions of a document would not reach all depths
 constexpr int64_t kLongQuestion = 128;  // tokens beyond the context that a long answer may need
 constexpr int kTop = 5;                 // of ranks, as in the paper
@@ -63,15 +57,14 @@ std::vector<eval::Method> all_methods(const Workbench& workbench) {
 
 // Of prompts, so that long answers still fit; less than kShortestContext: the model is too small.
 int64_t prompt_context(const Workbench& workbench) {
-  return std::min(workbench.quick ? kQuickContext : kContext,
-                  workbench.place.model.train_context() - kLongQuestion);
+  return std::min(workbench.effort.prompt, workbench.place.model.train_context() - kLongQuestion);
 }
 
 // Of windows that are only read; 0: no text is long enough.
 int64_t reading_context(const Workbench& workbench) {
   int64_t longest = 0;
   for (const int64_t length : workbench.lengths()) {
-    if (length <= (workbench.quick ? kQuickContext : kContext)) longest = length;
+    if (length <= workbench.effort.prompt) longest = length;
   }
   return longest;
 }
@@ -101,8 +94,7 @@ std::vector<eval::Prompt> prompts_of(const Workbench& workbench, std::string_vie
   const std::vector<std::string> all = documents(workbench, task);
   eval::TaskOptions options;
   options.context = prompt_context(workbench);
-  options.trials =
-      (workbench.quick ? kQuickTrials : kTrials) * (half ? 2 : 1) / static_cast<int>(all.size());
+  options.trials = workbench.effort.trials * (half ? 2 : 1) / static_cast<int>(all.size());
   options.seed = workbench.seed;
   options.chat = chat;
   const TokenCounter counter = workbench.place.model.token_counter();
@@ -240,7 +232,7 @@ Json measure_reading(const Workbench& workbench) {
   for (const Text& text : workbench.texts) {
     if (static_cast<int64_t>(text.tokens.size()) + start >= context) texts.push_back(&text);
   }
-  const int windows = workbench.quick ? kQuickWindows : kWindows;
+  const int windows = workbench.effort.windows;
   const auto count = std::min(texts.size(), static_cast<size_t>(windows));
   std::vector<eval::KldLength> lengths;
   for (size_t i = 0; i < count; ++i) {

@@ -19,8 +19,6 @@ namespace shadowattn::tool::paper {
 namespace {
 
 constexpr size_t kLossTokens = 512;
-constexpr size_t kFewLossTokens = 128;   // for models with many heads
-constexpr size_t kLeastLossTokens = 32;  // the same in a quick run
 constexpr int64_t kManyHeads = 64;
 
 /// What the loss rises to without something, above `base`; a model that only makes noise has lost
@@ -35,8 +33,7 @@ Importance measure_importance(const Workbench& workbench, const HeadShape& shape
   const eval::Workplace& place = workbench.place;
   const int layers = llama_model_n_layer(place.model.get());
   const int64_t removals = int64_t{layers} * (shape.heads + 1);
-  const size_t few = workbench.quick ? kLeastLossTokens : kFewLossTokens;
-  const size_t wanted = removals > kManyHeads ? few : kLossTokens;
+  const size_t wanted = removals > kManyHeads ? workbench.effort.importance_tokens : kLossTokens;
   const std::span<const llama_token> other = text_halves(workbench).other;
   const std::vector<llama_token> tokens(
       other.begin(), other.begin() + static_cast<std::ptrdiff_t>(std::min(wanted, other.size())));

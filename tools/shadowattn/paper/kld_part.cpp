@@ -12,8 +12,6 @@ namespace shadowattn::tool::paper {
 namespace {
 
 constexpr std::array<int64_t, 5> kContexts = {2048, 1024, 512, 256, eval::kShortestWindow};
-constexpr int64_t kQuickContext = 1024;
-constexpr int kWindows = 4;
 constexpr int64_t kLogitBytes = int64_t{256} << 20;  // of all methods together
 constexpr int64_t kUbatchStep = 32;                  // lists of several rows are not cut
 
@@ -53,7 +51,7 @@ int64_t kld_context(const Workbench& workbench) {
       static_cast<int64_t>(text_halves(workbench).evaluated.size() + model.start_tokens().size());
   const int64_t most = std::min(available, model.train_context());
   for (const int64_t context : kContexts) {
-    if (context <= most && (!workbench.quick || context <= kQuickContext)) return context;
+    if (context <= std::min(most, workbench.effort.kld_context)) return context;
   }
   return 0;
 }
@@ -77,7 +75,7 @@ Json measure_kld(const Workbench& workbench, std::vector<eval::Method> methods) 
   const eval::Workplace place = with_bounded_logits(workbench, methods.size());
   eval::KldOptions options;
   options.context = kld_context(workbench);
-  options.windows = workbench.quick ? 1 : kWindows;
+  options.windows = workbench.effort.kld_windows;
   const std::vector<eval::KldLength> lengths =
       eval::run_kld(place, methods, text_halves(workbench).evaluated, options);
   const eval::KldLength& length = lengths.back();

@@ -284,6 +284,7 @@ int run_paper(const PaperOptions& options) {
   const std::unique_ptr<LlamaModel> model = load_model(runtime, path);
   const Workbench workbench{{runtime, plugin, *model, options.threads, options.ubatch},
                             options.quick,
+                            effort_for(*model, options.quick),
                             read_texts(options, *model),
                             options.seed};
   std::vector<ReportedExperiment> all = plan(workbench);

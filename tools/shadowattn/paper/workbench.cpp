@@ -11,7 +11,19 @@ namespace {
 constexpr std::array<int64_t, 5> kLengths = {1024, 2048, 4096, 8192, 16384};
 constexpr std::array<int64_t, 2> kQuickLengths = {512, 1024};
 
+// Up to so many parameters; a model of 0.1 G reads some 500 tokens a second on two cores.
+constexpr int64_t kTiny = 30'000'000;
+constexpr int64_t kSmall = 300'000'000;
+
 }  // namespace
+
+Effort effort_for(const LlamaModel& model, bool quick) {
+  if (quick) return {1024, 1024, 12, 2, 1024, 1, 2, 32};
+  const auto parameters = static_cast<int64_t>(llama_model_n_params(model.get()));
+  if (parameters <= kTiny) return {16384, 4096, 100, 8, 2048, 4, 5, 128};
+  if (parameters <= kSmall) return {8192, 2048, 20, 2, 1024, 2, 3, 64};
+  return {4096, 1024, 10, 2, 512, 2, 3, 32};
+}
 
 std::vector<int64_t> Workbench::lengths() const {
   const auto start = static_cast<int64_t>(place.model.start_tokens().size());
@@ -19,7 +31,7 @@ std::vector<int64_t> Workbench::lengths() const {
   for (const Text& text : texts) {
     most = std::max(most, static_cast<int64_t>(text.tokens.size()) + start);
   }
-  most = std::min(most, place.model.train_context());
+  most = std::min({most, place.model.train_context(), effort.longest});
   std::vector<int64_t> all;
   for (const int64_t length :
        quick ? std::span<const int64_t>(kQuickLengths) : std::span<const int64_t>(kLengths)) {

@@ -18,14 +18,30 @@ struct Text {
   std::vector<llama_token> tokens;  ///< of all of it, without start tokens
 };
 
+/// How much is measured: what lets all of it end within an hour on two cores.
+struct Effort {
+  int64_t longest = 0;      ///< context of any experiment, in tokens
+  int64_t prompt = 0;       ///< of questions and texts whose answers are compared
+  int trials = 0;           ///< questions of a kind
+  int windows = 0;          ///< texts whose probabilities are compared
+  int64_t kld_context = 0;  ///< of ablations and sensitivity
+  int kld_windows = 0;
+  int repetitions = 0;           ///< of timed prompts
+  size_t importance_tokens = 0;  ///< that the loss without each of many heads is measured on
+};
+
+/// The larger the model, the less. `quick`: for a look and for tests.
+Effort effort_for(const LlamaModel& model, bool quick);
+
 struct Workbench {
-  eval::Workplace place;    ///< model, plug-in, threads, ubatch
-  bool quick = false;       ///< few short texts: for a look and for tests
+  eval::Workplace place;  ///< model, plug-in, threads, ubatch
+  bool quick = false;     ///< few short texts: for a look and for tests
+  Effort effort;
   std::vector<Text> texts;  ///< at least one
   uint64_t seed = 1;
 
-  /// Lengths of context that experiments go through: 1024, 2048, … 16384; 512 and 1024 when quick;
-  /// as far as the model and the longest text reach. May be empty.
+  /// Lengths of context that experiments go through: 1024, 2048, … 16384 (512 and 1024 when quick),
+  /// as far as the effort, the model and the longest text reach. May be empty.
   std::vector<int64_t> lengths() const;
 
   /// Windows of `length` tokens, start tokens included, from
