@@ -12,17 +12,26 @@ run_case 0 "$shadowattn" bench -p 64 -n 4 -d 0,2048 -r 2 --keep 0.2,0.1 -o json 
 grep -q '>shadow 0.1<' d.svg || fail "a line of the picture is missing"
 
 run_case 0 "$shadowattn" bench -p 64 -n 4 -d 256,0 -r 1 --attn dense
-expect_out '^\| model .*\| attn .*\| x llama \| CPU s/1k \|'
+expect_out '^\| model .*\| attn .*\| x llama \| +kept \| attn CPU s/1k \| CPU s/1k \|'
 expect_out '^\| qwen2 .*\| CPU +\| .*\| llama \(fa [01]\) \| +pp64 \|.* ± 0.00 \| +1.00 \|.* - \|$'
 expect_out '^\| qwen2 .*\| SHADOWATTN .*\| dense +\| +tg4 @ d256 \|.*/[0-9.]+ \|$'
 [[ $(grep -c '^| ' out) == 10 ]] || fail "not a head and 8 rows"
 [[ $(sed -n '3s/.*\(pp[0-9]*\) |.*/\1/p' out) == pp64 ]] || fail "depth 0 does not come first"
 expect_out '^build: shadowattn [0-9.]+, llama.cpp '
+expect_out '^text: state-of-the-union-1907.txt$'
 
 run_case 0 "$shadowattn" bench -p 32,64 -n 0 -d 0 -r 1 -fa 1 --attn shadow -o csv
 "$check_bench" csv out 5 || fail "the CSV"
 run_case 0 "$shadowattn" bench -p 64 -n 0 -d 0 -r 1 -fa 1 --attn shadow --attn-error 0.1
 expect_out '^\| .*\| shadow +\| +pp64 \|'
+
+# Another text, and two depths of both of llama.cpp's kinds.
+make_document doc.txt 200
+run_case 0 "$shadowattn" bench -m "$model" -f doc.txt -p 8 -n 0 -d 64,1024 -r 2 --fa both --attn dense -o json
+"$check_bench" json out 2 llama dense || fail "the JSON of another text"
+grep -q '"text": "doc.txt"' out || fail "another text was read"
+run_case 1 "$shadowattn" bench -m "$model" -f doc.txt -d 65536
+expect_err '^shadowattn: the text has [0-9,]+ tokens, and depth and test need 66,048; give a longer text'
 
 # A quantised cache in all columns, without flash attention in none.
 run_case 0 "$shadowattn" bench -p 64 -n 4 -d 256 -r 1 --keep 0.2 -ctk q8_0 -ctv q8_0 -o json

@@ -20,7 +20,8 @@ const BenchEnvironment kEnvironment = {.model_filename = "a \"model\", so to say
                                        .cpu = "Processor, 8 cores",
                                        .version = "1.2",
                                        .llama = "v3",
-                                       .llama_commit = "abc"};
+                                       .llama_commit = "abc",
+                                       .text = "book.txt"};
 
 std::vector<BenchRow> some_rows() {
   BenchSeries llama;
@@ -89,7 +90,7 @@ TEST(BenchReport, MarkdownHasLlamaBenchsForm) {
   std::getline(lines, line);
   EXPECT_EQ(line.substr(0, 36), "| model                          |  ");
   const auto bars = std::count(line.begin(), line.end(), '|');
-  EXPECT_EQ(bars, 12);
+  EXPECT_EQ(bars, 14);
   for (int i = 0; i < 3; ++i) {
     std::getline(lines, line);
     EXPECT_EQ(std::count(line.begin(), line.end(), '|'), bars) << line;
@@ -100,8 +101,10 @@ TEST(BenchReport, MarkdownHasLlamaBenchsForm) {
   EXPECT_NE(line.find("5120.00 ± 0.00 |    2.00 |"), std::string::npos) << line;
   EXPECT_NE(line.find("1.0/2.0/3.2/96.0 |"), std::string::npos) << line;
   EXPECT_NE(text.find("|   2.01 MiB |     1.50 B | CPU  "), std::string::npos);
-  EXPECT_NE(text.find("\n\nbuild: shadowattn 1.2, llama.cpp v3 (abc), Processor, 8 cores\n"),
+  EXPECT_NE(text.find("\n\nbuild: shadowattn 1.2, llama.cpp v3 (abc), Processor, 8 cores\n"
+                      "text: book.txt\n"),
             std::string::npos);
+  EXPECT_NE(text.find("| x llama |    kept | attn CPU s/1k | CPU s/1k |"), std::string::npos);
 }
 
 TEST(BenchReport, MarkdownOfADeviceHasWhatItDid) {

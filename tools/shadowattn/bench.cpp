@@ -24,11 +24,14 @@ namespace {
 constexpr int kMostTokens = 1 << 24;
 constexpr int kMostRepetitions = 1000;
 constexpr int kMostCores = 1024;
+constexpr int kDefaultDepths[] = {0, 2048, 4096, 8192};
+constexpr int kDepthStep = 512;
 constexpr char kNoDevice[] = "cpu";
 constexpr char kSimulation[] = "npu-sim";
 
 struct BenchOptions {
-  std::string model;  // empty: the reference model
+  std::string model;     // empty: the default one
+  std::string document;  // empty: the one that comes with shadowattn
   std::string format = "md";
   std::string depth_curve;
   std::string flash = "both";
@@ -36,7 +39,7 @@ struct BenchOptions {
   std::string type_v = "f16";
   std::vector<int> prompts = {512};
   std::vector<int> generations = {32};
-  std::vector<int> depths = {0, 2048, 4096, 8192};
+  std::vector<int> depths;  // empty: kDefaultDepths as far as model and text reach
   std::vector<std::string> columns = {"dense", "shadow"};
   std::vector<double> keeps;
   std::vector<std::string> pipelines = {"off", "fifo", "planned"};
@@ -138,7 +141,7 @@ BenchSetup make_setup(const BenchOptions& options) {
 }
 
 BenchEnvironment environment_of(const BenchOptions& options, const BenchSetup& setup,
-                                const LlamaModel& model) {
+                                const LlamaModel& model, const std::string& document) {
   ggml_backend_dev_t cpu = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
   return {.model_filename = model.path(),
           .model_type = model.description(),
@@ -154,7 +157,8 @@ BenchEnvironment environment_of(const BenchOptions& options, const BenchSetup& s
           .cpu = ggml_backend_dev_description(cpu),
           .version = SHADOWATTN_VERSION,
           .llama = llama_version(),
-          .llama_commit = SHADOWATTN_LLAMA_COMMIT};
+          .llama_commit = SHADOWATTN_LLAMA_COMMIT,
+          .text = std::filesystem::path(document).filename().string()};
 }
 
 void warn_beyond_training(const BenchSetup& setup, const LlamaModel& model) {
@@ -164,6 +168,26 @@ void warn_beyond_training(const BenchSetup& setup, const LlamaModel& model) {
                "the times hold, what is attended to may not be typical\n",
                static_cast<long long>(model.train_context()),
                static_cast<long long>(setup.context_tokens()));
+}
+
+// What is read: `document` from its start, behind the model's start token.
+std::vector<llama_token> tokens_to_read(const LlamaModel& model, const std::string& document) {
+  std::vector<llama_token> tokens = model.start_tokens();
+  const std::vector<llama_token> text = model.tokenize(document);
+  tokens.insert(tokens.end(), text.begin(), text.end());
+  return tokens;
+}
+
+// The default depths; of those that do not fit the largest that does, in steps.
+std::vector<int> default_depths(const BenchSetup& setup, const LlamaModel& model) {
+  const int64_t room =
+      std::min<int64_t>(model.train_context(), static_cast<int64_t>(setup.text.size())) -
+      setup.context_tokens();
+  const auto deepest = static_cast<int>(std::max<int64_t>(0, room / kDepthStep * kDepthStep));
+  std::vector<int> depths;
+  for (const int depth : kDefaultDepths) depths.push_back(std::min(depth, deepest));
+  sort_unique(depths);
+  return depths;
 }
 
 // Which of llama.cpp's two kinds is faster may change with depth; it is one line all the same.
@@ -198,16 +222,21 @@ std::string curve(const BenchSetup& setup, const BenchEnvironment& environment,
 
 int bench(const BenchOptions& options) {
   BenchSetup setup = make_setup(options);
+  const std::string document =
+      options.document.empty() ? default_document_path().string() : options.document;
   const std::string path = options.model.empty() ? reference_model_path().string() : options.model;
   if (!options.depth_curve.empty()) check_writable(options.depth_curve);
   check_device(setup.config);
   check_model_file(path);
+  const std::string text = load_document(document).text;
   const InterruptGuard guard;
   LlamaRuntime runtime;
   setup.config.profile_path = options.attention.config_for(path).profile_path;
   const std::unique_ptr<LlamaModel> model = load_model(runtime, path);
+  setup.text = tokens_to_read(*model, text);
+  if (setup.depths.empty()) setup.depths = default_depths(setup, *model);
   warn_beyond_training(setup, *model);
-  const BenchEnvironment environment = environment_of(options, setup, *model);
+  const BenchEnvironment environment = environment_of(options, setup, *model, document);
   const auto printer = make_bench_printer(options.format, environment, stdout);
   std::vector<BenchRow> all;
   const auto on_test = [&](const BenchTest& test, const std::vector<BenchSeries>& series) {
@@ -279,10 +308,15 @@ Action add_bench(CLI::App& app) {
   const auto options = std::make_shared<BenchOptions>();
   app.add_option("-m,--model", options->model, "model, a GGUF file [the reference model]")
       ->type_name("FILE");
+  app.add_option("-f,--file", options->document,
+                 "text that is read; - is standard input [one that comes with shadowattn]")
+      ->type_name("FILE");
   add_list(app, "-p,--n-prompt", options->prompts, "tokens of a prompt; 0: no such test [512]");
   add_list(app, "-n,--n-gen", options->generations, "tokens to decode; 0: no such test [32]");
-  add_list(app, "-d,--n-depth", options->depths,
-           "tokens that are in the cache before [0,2048,4096,8192]");
+  add_list(
+      app, "-d,--n-depth", options->depths,
+      "tokens that are in the cache before [0,2048,4096,8192, as far as the model and the text "
+      "reach]");
   add_columns(app, *options);
   add_threads_option(app, options->setup.threads);
   app.get_option("--threads")->description("threads [one per core, or --cpus]");
@@ -292,7 +326,6 @@ Action add_bench(CLI::App& app) {
   app.add_option("-b,--ubatch", options->setup.ubatch, "tokens processed at once [512]")
       ->check(CLI::Range(1, 65536).description(""))
       ->type_name("N");
-  app.add_option("--seed", options->setup.seed, "of the random tokens [1]")->type_name("N");
   add_choice(app, "-o,--output", options->format, {"md", "json", "csv"}, "md, json or csv [md]");
   app.add_option("--depth-curve", options->depth_curve, "draw tokens/s over depth, SVG")
       ->type_name("FILE");

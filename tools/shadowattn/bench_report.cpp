@@ -83,9 +83,10 @@ class MarkdownPrinter : public BenchPrinter {
   void finish() override {
     if (!started_) return;
     if (!environment_.device.empty()) print_device();
-    std::fprintf(out_, "\nbuild: shadowattn %s, llama.cpp %s (%s), %s\n",
+    std::fprintf(out_, "\nbuild: shadowattn %s, llama.cpp %s (%s), %s\ntext: %s\n",
                  environment_.version.c_str(), environment_.llama.c_str(),
-                 environment_.llama_commit.c_str(), environment_.cpu.c_str());
+                 environment_.llama_commit.c_str(), environment_.cpu.c_str(),
+                 one_line(environment_.text).c_str());
   }
 
  private:
@@ -94,7 +95,7 @@ class MarkdownPrinter : public BenchPrinter {
     size_t width;
     bool right;
   };
-  static constexpr std::array<Field, 11> kFields = {{{"model", 30, false},
+  static constexpr std::array<Field, 13> kFields = {{{"model", 30, false},
                                                      {"size", 10, true},
                                                      {"params", 10, true},
                                                      {"backend", 10, false},
@@ -103,6 +104,8 @@ class MarkdownPrinter : public BenchPrinter {
                                                      {"test", 15, true},
                                                      {"t/s", 20, true},
                                                      {"x llama", 7, true},
+                                                     {"kept", 7, true},
+                                                     {"attn CPU s/1k", 13, true},
                                                      {"CPU s/1k", 8, true},
                                                      {"pilot/select/attend/other ms", 28, true}}};
   // With a device there is more to say of attention, and less room for the model.
@@ -148,6 +151,8 @@ class MarkdownPrinter : public BenchPrinter {
             row.test.name(),
             rate,
             ratio,
+            percent(row.kept_share),
+            figure(row.attention_cpu_s_per_1k),
             cpu,
             stages_text(row)};
   }
@@ -288,6 +293,7 @@ Json bench_json(const BenchEnvironment& environment, const BenchRow& row) {
   json["model_type"] = environment.model_type;
   json["model_size"] = environment.model_size;
   json["model_n_params"] = environment.model_params;
+  json["text"] = environment.text;
   json["n_batch"] = environment.ubatch;
   json["n_ubatch"] = environment.ubatch;
   json["n_threads"] = environment.threads;

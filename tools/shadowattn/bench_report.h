@@ -28,6 +28,7 @@ struct BenchEnvironment {
   std::string version;       ///< of shadowattn
   std::string llama;         ///< version of llama.cpp
   std::string llama_commit;  ///< "unknown" for a tree of the user's
+  std::string text;          ///< name of the file that is read
 };
 
 /// One row with all its keys, as docs/command.md lists them.

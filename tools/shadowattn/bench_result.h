@@ -60,7 +60,7 @@ struct DeviceTimes {
 struct BenchRun {
   int64_t wall_ns = 0;
   double cpu_seconds = 0;  ///< of the process, without those that played a device
-  /// Of these in attention and outside. None: llama.cpp's own, or calls of few rows.
+  /// Of these in attention and outside. None: llama.cpp's own.
   std::optional<double> attention_cpu_seconds;
   std::optional<double> outside_cpu_seconds;
   int64_t peak_memory_bytes = 0;
@@ -115,7 +115,8 @@ struct BenchRow {
 };
 
 /// The rows of one test: llama.cpp's first, the faster of its series by their medians, then ours
-/// in the order given. Every series has the same number of runs, run i of each taken in one turn.
+/// in the order given. Run i of every series was taken in one turn; all have the same number of
+/// runs, but for the slower of llama.cpp's, which may have fewer.
 /// llama.cpp's attention is not timed by itself: its processor time is the run's less what our
 /// columns spend outside attention.
 std::vector<BenchRow> bench_rows(const BenchTest& test, const std::vector<BenchSeries>& series);

@@ -3,26 +3,30 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <memory>
 #include <optional>
-#include <random>
 #include <set>
 
 #include "failure.h"
 #include "interrupt.h"
+#include "kv_state.h"
 #include "machine.h"
 #include "process_usage.h"
 #include "progress.h"
 #include "summary.h"
+#include "text.h"
 
 namespace shadowattn::tool {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-using Tokens = std::vector<llama_token>;
+using Tokens = std::span<const llama_token>;
 
 constexpr int64_t kContextStep = 256;  // llama.cpp rounds contexts up to this
 constexpr int kWarmUpTokens = 4;       // of a generation; of a prompt: one ubatch
 constexpr int64_t kDecodeWeight = 8;   // a single token takes about as long as so many of a prompt
+// llama.cpp's slower kind is timed once where its warm-up says that it is slower by so much.
+constexpr double kClearlySlower = 1.25;
 
 /// One way to attend, with the context in which it does.
 struct Column {
@@ -31,7 +35,8 @@ struct Column {
   double keep = 1;
   std::optional<DeviceUse> device;
   Config config;  ///< of the plug-in
-  LlamaContext* context = nullptr;
+  std::unique_ptr<LlamaContext> context;
+  double warm_up_seconds = 0;  ///< of the test at hand
 
   std::string name() const {
     if (attention != Attention::kLlama) {
@@ -54,10 +59,6 @@ std::vector<BenchTest> tests_at(const BenchSetup& setup, int depth) {
   for (const int tokens : setup.prompts) tests.push_back({false, tokens, depth});
   for (const int tokens : setup.generations) tests.push_back({true, tokens, depth});
   return tests;
-}
-
-int warm_up_tokens(const BenchTest& test, int ubatch) {
-  return std::min(test.tokens, test.generation ? kWarmUpTokens : ubatch);
 }
 
 int64_t work(const BenchTest& test, int tokens) {
@@ -117,10 +118,14 @@ class Bench::Impl {
  public:
   Impl(LlamaRuntime& runtime, const LlamaModel& model, const BenchSetup& setup,
        const PluginControl* plugin)
-      : setup_(setup), random_(setup.seed), vocabulary_(vocabulary_size(model)), plugin_(plugin) {
-    make_contexts(runtime, model);
-    make_columns();
-    filler_ = random_tokens(setup.depths.empty() ? 0 : setup.depths.back());
+      : setup_(setup), plugin_(plugin) {
+    const auto available = static_cast<int64_t>(setup_.text.size());
+    if (available < setup_.context_tokens()) {
+      throw Failure("the text has " + format_count(available) +
+                    " tokens, and depth and test need " + format_count(setup_.context_tokens()) +
+                    "; give a longer text with -f, or a smaller -d");
+    }
+    make_columns(runtime, model);
   }
 
   bool measure(const OnTest& on_test) {
@@ -138,36 +143,53 @@ class Bench::Impl {
   }
 
  private:
-  static uint32_t vocabulary_size(const LlamaModel& model) {
-    return static_cast<uint32_t>(
-        std::max(1, llama_vocab_n_tokens(llama_model_get_vocab(model.get()))));
+  // Contexts of llama.cpp's columns are made before the plug-in is loaded, so that it is no part of
+  // them; when it is there already, it is switched off for them. Each of ours has its own too, and
+  // so keeps what its engine has learnt while others take their turns.
+  void make_columns(LlamaRuntime& runtime, const LlamaModel& model) {
+    Config off;
+    off.enabled = false;
+    if (plugin_ == nullptr && PluginControl::loaded_by_host()) load_plugin(runtime);
+    if (setup_.flash_off) columns_.push_back({Attention::kLlama, false, 1, {}, off, {}});
+    if (setup_.flash_on) columns_.push_back({Attention::kLlama, true, 1, {}, off, {}});
+    for (Column& column : columns_) make_context(column, runtime, model);
+    const size_t llamas = columns_.size();
+    if (plugin_ == nullptr) load_plugin(runtime);
+    if (setup_.dense) columns_.push_back({Attention::kDense, true, 1, {}, dense_config(), {}});
+    for (const ShadowDial& dial : setup_.dials) add_shadow_columns(dial);
+    for (size_t i = llamas; i < columns_.size(); ++i) make_context(columns_[i], runtime, model);
+    filler_ = &columns_[llamas];
+    if (setup_.dense) return;
+    own_filler_ = {Attention::kDense, true, 1, {}, dense_config(), {}};
+    make_context(own_filler_, runtime, model);
+    filler_ = &own_filler_;
   }
 
-  // llama.cpp's contexts are made before the plug-in is loaded, so that it is no part of them;
-  // when it is there already, it is switched off for them.
-  void make_contexts(LlamaRuntime& runtime, const LlamaModel& model) {
-    ContextOptions options = {
+  void add_shadow_columns(const ShadowDial& dial) {
+    Config config = our_config(Mode::kShadow, dial);
+    columns_.push_back({Attention::kShadow, true, dial.keep, std::nullopt, config, {}});
+    if (!dial.devices) return;
+    for (const DeviceOptions& device : setup_.devices) {
+      config.engine.device = device;
+      columns_.push_back({Attention::kShadow, true, dial.keep, use_of(device), config, {}});
+    }
+  }
+
+  void make_context(Column& column, LlamaRuntime& runtime, const LlamaModel& model) const {
+    if (plugin_ != nullptr) plugin_->configure(column.config);
+    const ContextOptions options = {
         .tokens = (setup_.context_tokens() + kContextStep - 1) / kContextStep * kContextStep,
         .ubatch = setup_.ubatch,
         .threads = setup_.threads,
+        .flash_attention = column.flash_attention,
         .type_k = setup_.type_k,
         .type_v = setup_.type_v};
-    off_.enabled = false;
-    if (plugin_ == nullptr && PluginControl::loaded_by_host()) load_plugin(runtime);
-    if (plugin_ != nullptr) plugin_->configure(off_);
-    if (setup_.flash_on) flash_on_.emplace(runtime, model, options);
-    options.flash_attention = false;
-    if (setup_.flash_off) flash_off_.emplace(runtime, model, options);
-    if (plugin_ == nullptr) load_plugin(runtime);
-    options.flash_attention = true;
-    plugin_->configure(dense_config());
-    ours_.emplace(runtime, model, options);
+    column.context = std::make_unique<LlamaContext>(runtime, model, options);
   }
 
   void load_plugin(LlamaRuntime& runtime) { plugin_ = &loaded_.emplace(runtime); }
 
-  // Decoding has one row, and shall go through the plug-in too. All configs of ours claim the same
-  // calls, so that one context serves them: a graph that llama.cpp uses again stays right.
+  // Decoding has one row, and shall go through the plug-in too.
   Config our_config(Mode mode, const ShadowDial& dial) const {
     Config config = setup_.config;
     config.engine.device = {};
@@ -181,73 +203,76 @@ class Bench::Impl {
   }
   Config dense_config() const { return our_config(Mode::kDense, {}); }
 
-  void make_columns() {
-    if (flash_off_) columns_.push_back({Attention::kLlama, false, 1, {}, off_, &*flash_off_});
-    if (flash_on_) columns_.push_back({Attention::kLlama, true, 1, {}, off_, &*flash_on_});
-    if (setup_.dense) columns_.push_back({Attention::kDense, true, 1, {}, dense_config(), &*ours_});
-    for (const ShadowDial& dial : setup_.dials) {
-      Config config = our_config(Mode::kShadow, dial);
-      columns_.push_back({Attention::kShadow, true, dial.keep, std::nullopt, config, &*ours_});
-      if (!dial.devices) continue;
-      for (const DeviceOptions& device : setup_.devices) {
-        config.engine.device = device;
-        columns_.push_back({Attention::kShadow, true, dial.keep, use_of(device), config, &*ours_});
-      }
-    }
-  }
-
-  // Uniform over the vocabulary, as llama-bench's.
-  Tokens random_tokens(int count) {
-    Tokens tokens(static_cast<size_t>(count));
-    for (llama_token& token : tokens) token = static_cast<llama_token>(random_() % vocabulary_);
-    return tokens;
+  // The gate has times of every kind of lists to measure that the prompt's length makes it think
+  // of: what a process pays once is no part of a timed run.
+  int warm_up_tokens(const Column& column, const BenchTest& test) const {
+    if (test.generation) return std::min(test.tokens, kWarmUpTokens);
+    const bool gated = column.attention == Attention::kShadow && column.config.engine.gate;
+    return gated ? test.tokens : std::min(test.tokens, setup_.ubatch);
   }
 
   int64_t total_work() const {
-    int64_t total = static_cast<int64_t>(filler_.size()) * (flash_off_ ? 2 : 1);
+    int64_t total = setup_.depths.empty() ? 0 : setup_.depths.back();
     for (const BenchTest& test : tests_at(setup_, 0)) {
-      const int tokens = warm_up_tokens(test, setup_.ubatch) + setup_.repetitions * test.tokens;
-      total += static_cast<int64_t>(setup_.depths.size() * columns_.size()) * work(test, tokens);
+      for (const Column& column : columns_) {
+        const int tokens = warm_up_tokens(column, test) + setup_.repetitions * test.tokens;
+        total += static_cast<int64_t>(setup_.depths.size()) * work(test, tokens);
+      }
     }
     return total;
   }
 
-  // Our exact attention fills fastest. With flash attention the layout of the cache is ours, and
-  // is copied; without, V is transposed and llama.cpp has to read the tokens itself.
+  // Our exact attention fills fastest; the others take over what it has read.
   bool fill_to(int depth) {
-    const auto missing = std::span(filler_).subspan(filled_, static_cast<size_t>(depth) - filled_);
-    plugin_->configure(dense_config());
-    if (!fill(*ours_, missing, depth, "")) return false;
-    if (flash_on_ && depth > 0) flash_on_->copy_tokens_from(*ours_);
-    if (flash_off_) {
-      plugin_->configure(off_);
-      if (!fill(*flash_off_, missing, depth, " again for llama.cpp's fa 0 (--fa 1 skips it)")) {
-        return false;
-      }
+    const Tokens text(setup_.text);
+    const auto end = static_cast<size_t>(depth);
+    if (!fill(*filler_, text.subspan(filled_, end - filled_), depth, "")) return false;
+    filled_ = end;
+    if (depth == 0) return true;
+    const std::vector<uint8_t> state = filler_->context->save_tokens();
+    for (Column& column : columns_) {
+      if (&column == filler_ || take_over(column, state)) continue;
+      // It has to read for itself: a state of a kind that is not known.
+      column.context->truncate(0);
+      if (!fill(column, text.first(end), depth, " again for " + column.name())) return false;
     }
-    filled_ = static_cast<size_t>(depth);
     return true;
   }
 
-  bool fill(LlamaContext& context, std::span<const llama_token> tokens, int depth,
-            const std::string& why) {
+  static bool take_over(Column& column, const std::vector<uint8_t>& state) {
+    if (column.flash_attention) return column.context->restore_tokens(state);
+    const auto by_channel = with_values_by_channel(state);
+    return by_channel && column.context->restore_tokens(*by_channel);
+  }
+
+  bool fill(Column& column, Tokens tokens, int depth, const std::string& why) {
+    plugin_->configure(column.config);
     progress_.set_label("depth " + std::to_string(depth) + ": filling the cache" + why);
     const int64_t before = done_;
-    return context.append(tokens, [&](int64_t count) {
+    return column.context->append(tokens, [&](int64_t count) {
       done_ = before + count;
       progress_.update(done_);
     });
   }
 
+  // What comes after `depth` tokens of the text.
+  Tokens tokens_of(const BenchTest& test) const {
+    return Tokens(setup_.text)
+        .subspan(static_cast<size_t>(test.depth), static_cast<size_t>(test.tokens));
+  }
+
   // Empty when interrupted.
   std::vector<BenchSeries> warm_up(const BenchTest& test) {
     std::vector<BenchSeries> all;
-    const Tokens tokens = random_tokens(warm_up_tokens(test, setup_.ubatch));
-    for (const Column& column : columns_) {
+    for (Column& column : columns_) {
+      const auto count = static_cast<size_t>(warm_up_tokens(column, test));
+      const Tokens tokens = tokens_of(test).first(count);
       progress_.set_label(test.name() + ": warm-up");
       plugin_->configure(column.config);
       plugin_->reset_report();
+      const Clock::time_point start = Clock::now();
       if (!read(column, test, tokens)) return {};
+      column.warm_up_seconds = std::chrono::duration<double>(Clock::now() - start).count();
       advance(test, tokens);
       check_warm_up(column);
       BenchSeries series;
@@ -263,7 +288,7 @@ class Bench::Impl {
     return all;
   }
 
-  void advance(const BenchTest& test, const Tokens& tokens) {
+  void advance(const BenchTest& test, Tokens tokens) {
     done_ += work(test, static_cast<int>(tokens.size()));
     progress_.update(done_);
   }
@@ -288,41 +313,38 @@ class Bench::Impl {
     std::fprintf(stderr, "shadowattn: warning: %s\n", warning.c_str());
   }
 
+  // Of llama.cpp's two kinds only the faster is compared with.
+  bool clearly_slower(const Column& column) const {
+    if (column.attention != Attention::kLlama) return false;
+    return std::any_of(columns_.begin(), columns_.end(), [&](const Column& other) {
+      return other.attention == Attention::kLlama &&
+             column.warm_up_seconds > kClearlySlower * other.warm_up_seconds;
+    });
+  }
+
   // In turns, every second time in the opposite order, so that what drifts hits all alike.
   bool measure_test(const BenchTest& test, std::vector<BenchSeries>& series) {
+    const Tokens tokens = tokens_of(test);
     for (int repetition = 0; repetition < setup_.repetitions; ++repetition) {
-      const Tokens tokens = random_tokens(test.tokens);
       for (size_t turn = 0; turn < columns_.size(); ++turn) {
         const size_t index = repetition % 2 == 0 ? turn : columns_.size() - 1 - turn;
-        progress_.set_label(test.name() + ": " + columns_[index].name() + ", run " +
+        Column& column = columns_[index];
+        progress_.set_label(test.name() + ": " + column.name() + ", run " +
                             std::to_string(repetition + 1));
-        std::optional<BenchRun> run = timed_run(columns_[index], test, tokens);
-        if (!run) return false;
+        if (repetition == 0 || !clearly_slower(column)) {
+          std::optional<BenchRun> run = timed_run(column, test, tokens);
+          if (!run) return false;
+          series[index].runs.push_back(std::move(*run));
+        }
         advance(test, tokens);
-        series[index].runs.push_back(std::move(*run));
       }
     }
     return true;
   }
 
-  // A new config makes the plug-in start threads anew at its next call: not in the timed run. A
-  // device has graphs to compile and times to measure, the gate has times of every kind of lists
-  // that the prompt's length makes it think of: milliseconds that a process pays once.
-  size_t settling_tokens(const Column& column, const BenchTest& test) const {
-    int tokens = 1;
-    if (column.device || test.generation) tokens = warm_up_tokens(test, setup_.ubatch);
-    const bool gated = column.attention == Attention::kShadow && column.config.engine.gate;
-    if (gated && !test.generation) tokens = test.tokens;
-    return static_cast<size_t>(tokens);
-  }
-
   // Empty when interrupted.
-  std::optional<BenchRun> timed_run(const Column& column, const BenchTest& test,
-                                    const Tokens& tokens) {
+  std::optional<BenchRun> timed_run(Column& column, const BenchTest& test, Tokens tokens) {
     plugin_->configure(column.config);
-    const size_t settling = settling_tokens(column, test);
-    if (!read(column, test, std::span(tokens).first(settling))) return std::nullopt;
-    column.context->truncate(test.depth);
     plugin_->reset_report();
     reset_peak_memory();
 
@@ -345,19 +367,16 @@ class Bench::Impl {
     return run;
   }
 
-  bool read(const Column& column, const BenchTest& test, std::span<const llama_token> tokens) {
+  static bool read(Column& column, const BenchTest& test, Tokens tokens) {
     LlamaContext& context = *column.context;
-    if (!test.generation) {
-      if (!context.append(tokens)) return false;
-    } else {
-      for (const llama_token& token : tokens) {
-        if (!context.append({&token, 1})) return false;
-      }
+    if (!test.generation) return context.append(tokens);
+    for (const llama_token& token : tokens) {
+      if (!context.append({&token, 1})) return false;
     }
     return true;
   }
 
-  BenchRun described(const Column& column) {
+  BenchRun described(const Column& column) const {
     BenchRun run;
     run.peak_memory_bytes = peak_memory_since_reset();
     const nlohmann::json report = plugin_->report();
@@ -370,7 +389,12 @@ class Bench::Impl {
                   .select_ms = 1e3 * totals.select_seconds,
                   .attend_ms = 1e3 * totals.attend_seconds,
                   .attention_ms = 1e3 * totals.wall_seconds};
-    if (totals.cpu_seconds > 0) run.attention_cpu_seconds = totals.cpu_seconds;
+    if (totals.calls > 0) {
+      // Calls of few rows are too short for the process's clock. All threads take part in them, or
+      // wait by spinning.
+      run.attention_cpu_seconds =
+          totals.cpu_seconds > 0 ? totals.cpu_seconds : totals.wall_seconds * setup_.threads;
+    }
     DeviceTotals device = device_totals(report);
     run.device = device.times;
     run.device_notes = std::move(device.notes);
@@ -378,16 +402,11 @@ class Bench::Impl {
   }
 
   BenchSetup setup_;
-  std::mt19937_64 random_;
-  uint32_t vocabulary_;
-  Config off_;
   std::optional<PluginControl> loaded_;  // here; else it was there before
   const PluginControl* plugin_;
-  std::optional<LlamaContext> flash_off_;
-  std::optional<LlamaContext> flash_on_;
-  std::optional<LlamaContext> ours_;
   std::vector<Column> columns_;
-  Tokens filler_;
+  Column own_filler_;         // where no column is dense
+  Column* filler_ = nullptr;  // the context that reads, of ours and dense
   size_t filled_ = 0;
   Progress progress_{"", 1, ""};
   int64_t done_ = 0;

@@ -31,7 +31,7 @@ struct BenchSetup {
   int threads = 1;
   int repetitions = 5;
   int ubatch = 512;
-  uint64_t seed = 1;  ///< of the random tokens
+  std::vector<llama_token> text;  ///< what is read, from its start; context_tokens() or more
   ggml_type type_k = GGML_TYPE_F16;
   ggml_type type_v = GGML_TYPE_F16;
   bool flash_off = true;  ///< measure llama.cpp without flash attention
@@ -46,11 +46,12 @@ struct BenchSetup {
   int64_t context_tokens() const;
 };
 
-/// Owns the contexts: one for each kind of llama.cpp's attention, one for ours.
+/// Owns the contexts: one for each column.
 class Bench {
  public:
   /// Uses `plugin`, which must outlive it, or loads the plug-in when that is null. Configures it
-  /// time and again, and leaves it so. Throws Failure when there is not enough memory.
+  /// time and again, and leaves it so. Throws Failure when there is not enough memory, or the text
+  /// is too short.
   Bench(LlamaRuntime& runtime, const LlamaModel& model, const BenchSetup& setup,
         const PluginControl* plugin = nullptr);
   ~Bench();

@@ -21,6 +21,7 @@ namespace {
 constexpr std::string_view kGgufMagic = "GGUF";
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 constexpr char kReferenceModel[] = "bookworm-3m-q8_0.gguf";
+constexpr char kDocument[] = "texts/state-of-the-union-1907.txt";
 
 struct FileCloser {
   void operator()(std::FILE* file) const { std::fclose(file); }
@@ -163,6 +164,8 @@ fs::path data_file(const std::string& name) {
   }
   throw Failure("shadowattn's file " + name + " is not installed");
 }
+
+fs::path default_document_path() { return data_file(kDocument); }
 
 fs::path reference_model_path() {
   try {

@@ -59,6 +59,10 @@ std::filesystem::path program_folder();
 /// installed.
 std::filesystem::path data_file(const std::string& name);
 
+/// The text that comes with shadowattn, for subcommands that were given none. Throws Failure when
+/// it is not installed.
+std::filesystem::path default_document_path();
+
 /// The model that comes with shadowattn. Throws Failure when it is not installed.
 std::filesystem::path reference_model_path();
 

@@ -247,16 +247,21 @@ int64_t LlamaContext::state_bytes() const {
   return static_cast<int64_t>(llama_state_seq_get_size(get(), 0));
 }
 
-void LlamaContext::copy_tokens_from(const LlamaContext& other) {
-  std::vector<uint8_t> state(llama_state_seq_get_size(other.get(), 0));
+std::vector<uint8_t> LlamaContext::save_tokens() const {
+  std::vector<uint8_t> state(llama_state_seq_get_size(get(), 0));
   runtime_.take_error();
-  if (llama_state_seq_get_data(other.get(), state.data(), state.size(), 0) == state.size() &&
-      llama_state_seq_set_data(get(), state.data(), state.size(), 0) == state.size()) {
-    return;
-  }
+  if (llama_state_seq_get_data(get(), state.data(), state.size(), 0) == state.size()) return state;
   const std::string reason = runtime_.take_error();
-  throw Failure("llama.cpp could not copy the tokens from one context to another" +
+  throw Failure("llama.cpp could not save the tokens of a context" +
                 (reason.empty() ? "" : ": " + reason));
+}
+
+bool LlamaContext::restore_tokens(std::span<const uint8_t> state) {
+  const size_t read = llama_state_seq_set_data(get(), state.data(), state.size(), 0);
+  runtime_.take_error();
+  if (read == state.size()) return true;
+  truncate(0);
+  return false;
 }
 
 Sampler::Sampler(double temperature, uint32_t seed)

@@ -124,11 +124,14 @@ class LlamaContext {
   /// Forgets all tokens from position `count` on. Throws Failure when this model cannot.
   void truncate(int64_t count);
 
-  /// Keys and values of all tokens, as llama.cpp would save them.
+  /// Bytes of keys and values of all tokens, as llama.cpp would save them.
   int64_t state_bytes() const;
-  /// Takes over the tokens of another context of the same model, KV cache types and flash
-  /// attention; forgets its own. Throws Failure when llama.cpp cannot.
-  void copy_tokens_from(const LlamaContext& other);
+  /// Keys and values of all tokens. Throws Failure when llama.cpp cannot save them.
+  std::vector<uint8_t> save_tokens() const;
+  /// Takes over what another context of the same model, KV cache types and flash attention saved
+  /// (without flash attention: with_values_by_channel of it), and forgets its own tokens. Returns
+  /// false, with no token left, when llama.cpp does not take it.
+  bool restore_tokens(std::span<const uint8_t> state);
 
  private:
   struct Deleter {

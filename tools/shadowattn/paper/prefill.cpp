@@ -46,9 +46,9 @@ BenchSetup bench_setup(const Workbench& workbench, const CoreSetup& cores, const
   setup.prompts = {test.tokens};
   setup.depths = {test.length - test.tokens};
   setup.threads = cores.threads();
-  setup.repetitions = workbench.quick ? 2 : 5;
+  setup.repetitions = workbench.effort.repetitions;
   setup.ubatch = workbench.place.ubatch;
-  setup.seed = workbench.seed;
+  setup.text = workbench.windows(test.length, 1).front();
   setup.dials = {{defaults.keep, defaults.attn_error, defaults.gate, /*devices=*/false},
                  {published::kKeep, 0, /*gate=*/false, /*devices=*/true}};
   setup.devices = devices_of(cores);
@@ -143,7 +143,10 @@ std::vector<Part> parts(const Workbench& workbench) {
   std::vector<Part> all;
   for (const int length :
        workbench.quick ? std::span<const int>(kQuickLengths) : std::span<const int>(kLengths)) {
-    if (length > workbench.place.model.train_context()) continue;
+    const bool fits = length <= workbench.place.model.train_context();
+    if (!fits || (!workbench.quick && length > workbench.effort.longest) ||
+        workbench.windows(length, 1).empty())
+      continue;
     const Test test = test_of(length);
     const std::string tokens = format_count(length) + " tokens";
     const bool whole = test.tokens == test.length;
@@ -161,7 +164,7 @@ Experiment prefill_experiment() {
       "prefill",
       "Prompts from end to end",
       "end-to-end latency",
-      "Reading prompts of random tokens with the model at hand: whole ones of up to 4,096 "
+      "Reading the start of the text with the model at hand: whole prompts of up to 4,096 "
       "tokens, and the last 512 tokens of longer ones. Methods take turns in one process. "
       "llama.cpp runs with and without its flash attention, and the faster counts. Shadow "
       "attention runs with its default dial, and with 20 % of the tokens (and at least 256) kept "
