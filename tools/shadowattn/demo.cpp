@@ -1,4 +1,4 @@
-// shadowattn demo: facts hidden in a long text, found by llama.cpp's own attention and by ours.
+// shadowattn demo: a document read with llama.cpp's own attention and with ours, side by side.
 
 #include <cstdio>
 #include <filesystem>
@@ -10,24 +10,25 @@
 #include "demo_report.h"
 #include "failure.h"
 #include "files.h"
+#include "input.h"
 #include "interrupt.h"
+#include "summary.h"
 
 namespace shadowattn::tool {
 namespace {
 
-constexpr int64_t kReferenceTokens = 8192;
-constexpr int64_t kOtherTokens = 4096;  // models people use are a hundred times slower
 constexpr int64_t kFewestTokens = 512;
-// No answer to this text is a near tie, where rounding alone, another number of threads for
-// example, would change what the reference model says.
-constexpr uint64_t kSeed = 5;
+constexpr int kMostAnswerTokens = 4096;
 
 struct DemoOptions {
-  std::string model;  // empty: the reference model
-  int64_t tokens = 0;
-  int facts = 10;
+  std::string model;     // empty: the default one
+  std::string document;  // empty: the one that comes with shadowattn
+  std::vector<std::string> prompts;
+  int64_t tokens = 8192;
+  int quotations = 5;
+  int answer_tokens = 48;
   int threads = default_threads();
-  uint64_t seed = kSeed;
+  int ubatch = 512;
   bool json = false;
   AttentionOptions attention;
 };
@@ -40,41 +41,33 @@ std::vector<Side> make_sides(Config config) {
   off.enabled = false;
   Config dense = config;
   dense.engine.mode = Mode::kDense;
-  return {Side("llama.cpp", off), Side("dense", dense), Side("shadow", config)};
-}
-
-// The plug-in must have computed attention, or what the table compares is llama.cpp with itself.
-void check_it_ran(const DemoResult& result) {
-  for (const Side& side : result.sides) {
-    if (!side.config.enabled || attention_totals(side.report).calls > 0) continue;
-    throw Failure("the plug-in computed no attention in this model, so there was nothing to " +
-                  std::string("compare; see why with `shadowattn run --report`"));
-  }
+  return {Side({"llama.cpp", off}), Side({"dense", dense}), Side({"shadow", config})};
 }
 
 int demo(const DemoOptions& options) {
-  const bool reference = options.model.empty();
-  const std::string path = reference ? reference_model_path().string() : options.model;
+  const std::string path = options.model.empty() ? reference_model_path().string() : options.model;
   check_device(options.attention.config());
   check_model_file(path);
+  const std::string file =
+      options.document.empty() ? default_document_path().string() : options.document;
+  const std::string document = load_document(file).text;
   const InterruptGuard guard;
   LlamaRuntime runtime;
   const PluginControl plugin(runtime);
-  const LlamaModel model(runtime, path);
+  const std::unique_ptr<LlamaModel> model = load_model(runtime, path);
+  const eval::Workplace workplace{runtime, plugin, *model, options.threads, options.ubatch};
 
-  const int64_t tokens = options.tokens > 0 ? options.tokens
-                         : reference        ? kReferenceTokens
-                                            : kOtherTokens;
   DemoResult result;
   result.model = std::filesystem::path(path).filename().string();
-  result.reading = make_reading(model, {options.seed, options.facts, tokens});
+  result.description = model->description();
+  result.reading = make_reading(*model, document,
+                                {std::filesystem::path(file).filename().string(), options.tokens,
+                                 options.prompts, options.quotations, options.answer_tokens});
   result.threads = options.threads;
   result.sides = make_sides(options.attention.config_for(path));
-  read_side_by_side(runtime, plugin, model, result);
-  if (interrupted()) throw Failure("interrupted", interrupted_status());
+  read_side_by_side(workplace, options.answer_tokens, result);
   std::fputs((options.json ? json_text(demo_json(result)) + "\n" : demo_text(result)).c_str(),
              stdout);
-  check_it_ran(result);
   return kExitOk;
 }
 
@@ -84,15 +77,30 @@ Action add_demo(CLI::App& app) {
   const auto options = std::make_shared<DemoOptions>();
   app.add_option("-m,--model", options->model, "model, a GGUF file [the reference model]")
       ->type_name("FILE");
+  app.add_option("-f,--file", options->document,
+                 "document to read; - is standard input [one that comes with shadowattn]")
+      ->type_name("FILE");
+  app.add_option("-p,--prompt", options->prompts,
+                 "question about the document; may be given several times [sentences of it to be "
+                 "quoted]")
+      ->allow_extra_args(false)
+      ->type_name("TEXT");
   app.add_option("-c,--context", options->tokens,
-                 "length of the text in tokens [8192; 4096 with -m]")
+                 "tokens of document, question and answer, at most; never more than the model was "
+                 "made for [8192]")
       ->check(CLI::Range(kFewestTokens, int64_t{1} << 24).description(""))
       ->type_name("N");
-  app.add_option("--facts", options->facts, "facts hidden in the text [10]")
-      ->check(CLI::Range(1, kMostFacts).description(""))
+  app.add_option("-n,--tokens", options->answer_tokens, "length of an answer at most [48]")
+      ->check(CLI::Range(1, kMostAnswerTokens).description(""))
       ->type_name("N");
-  app.add_option("--seed", options->seed, "of the text and the facts [5]")->type_name("N");
+  app.add_option("--quotations", options->quotations,
+                 "without -p: sentences to be quoted, 1 ... 100 [5]")
+      ->check(CLI::Range(1, 100).description(""))
+      ->type_name("N");
   add_threads_option(app, options->threads);
+  app.add_option("-b,--ubatch", options->ubatch, "tokens processed at once [512]")
+      ->check(CLI::Range(1, 65536).description(""))
+      ->type_name("N");
   app.add_flag("--json", options->json, "print the result as JSON");
   options->attention.add_to(app);
   options->attention.add_config_to(app, {"mode", "min_rows", "report"});

@@ -1,53 +1,66 @@
-// The demo's work: one text, several questions, read by each side in turn.
+// The demo's work: one document, several questions, read by each side in turn.
 #pragma once
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "demo_text.h"
-#include "llama_session.h"
-#include "plugin_control.h"
-#include "shadowattn/config.h"
+#include "demo_questions.h"
+#include "eval/kld_statistics.h"
+#include "eval/workplace.h"
+#include "machine_load.h"
 
 namespace shadowattn::tool {
 
-/// The text and the questions as tokens.
+/// The document and the questions as tokens.
 struct Reading {
-  DemoText text;
-  bool chat = false;                ///< asked in plain words through the model's chat template
+  std::string document;             ///< file name
+  bool chat = false;                ///< asked through the model's chat template
+  std::string text;                 ///< as much of the document as is read
   std::vector<llama_token> prefix;  ///< up to the end of the text
-  std::vector<std::vector<llama_token>> questions;  ///< one per fact, to follow the prefix
+  std::vector<Question> questions;
+  std::vector<std::vector<llama_token>> question_tokens;  ///< to follow the prefix
 };
 
 /// One way to compute attention, and what came of it.
 struct Side {
-  Side(std::string side_name, Config side_config)
-      : name(std::move(side_name)), config(std::move(side_config)) {}
+  explicit Side(eval::Method side_method) : method(std::move(side_method)) {}
 
-  std::string name;
-  Config config;
-  std::vector<double> first_token_seconds;  ///< per run: from the first prompt token to the answer
-  std::vector<std::string> answers;         ///< one per fact
-  nlohmann::json report;                    ///< the plug-in's, over one prompt and all questions
+  eval::Method method;
+  std::vector<double> chunk_seconds;  ///< of the prefix, a ubatch each
+  double first_token_seconds = 0;     ///< of prefix and first question
+  double kept = 1;                    ///< share of the (row, token) pairs attended to in the prefix
+  std::vector<std::string> answers;   ///< one per question
+  eval::KldStatistics distance;       ///< of the last tokens, from dense attention in f32
 };
 
 struct DemoResult {
-  std::string model;
+  std::string model;        ///< file name
+  std::string description;  ///< "llama 135M Q4_1"
   Reading reading;
   int threads = 0;
   std::vector<Side> sides;
-  int runs = 0;  ///< timed ones, per side
+  int64_t scored_tokens = 0;              ///< that `distance` is of
+  std::optional<OtherLoad> other_load{};  ///< while the prefix was read
 };
 
-/// Throws Failure when the text does not fit into the model's context.
-Reading make_reading(const LlamaModel& model, const DemoTextOptions& options);
+struct ReadingOptions {
+  std::string document;              ///< file name
+  int64_t tokens = 0;                ///< of prompt and answer together, at most
+  std::vector<std::string> prompts;  ///< a person's questions; none: quotations
+  int quotations = 0;                ///< how many, when there are no prompts
+  int answer_tokens = 0;
+};
 
-/// Warms up, lets every side read the text and answer all questions, then repeats the reading for
-/// its time if that is quick. Sides take turns, each time in the opposite order. Stops early when
-/// interrupted.
-void read_side_by_side(LlamaRuntime& runtime, const PluginControl& plugin, const LlamaModel& model,
-                       DemoResult& result);
+/// As much of the text as fits. Throws Failure when nothing of it does.
+Reading make_reading(const LlamaModel& model, const std::string& text,
+                     const ReadingOptions& options);
+
+/// Warms up; then the sides read the prefix in turns, one ubatch each, every second time in the
+/// opposite order, so that a busy machine hits all alike; then each answers all questions; then the
+/// last tokens are read once more, their probabilities compared with those of dense attention in
+/// f32. Throws Failure, also when interrupted.
+void read_side_by_side(const eval::Workplace& workplace, int answer_tokens, DemoResult& result);
 
 }  // namespace shadowattn::tool

@@ -1,6 +1,9 @@
 #include "demo_report.h"
 
+#include <algorithm>
+
 #include "statistics.h"
+#include "summary.h"
 #include "text.h"
 
 namespace shadowattn::tool {
@@ -8,126 +11,176 @@ namespace {
 
 using nlohmann::json;
 
-bool right(const DemoResult& result, const Side& side, size_t fact) {
-  return contains_word(side.answers[fact], result.reading.text.facts[fact].value);
+// Above these the machine was busy, and one should know; and above these times mean nothing.
+constexpr double kNotedLoad = 0.05;
+constexpr double kNotedSpread = 0.1;
+constexpr double kMeaninglessLoad = 0.25;
+constexpr double kMeaninglessSpread = 0.3;
+
+bool judged(const DemoResult& result) {
+  return std::any_of(result.reading.questions.begin(), result.reading.questions.end(),
+                     [](const Question& question) { return !question.expected.empty(); });
 }
 
 int64_t right_answers(const DemoResult& result, const Side& side) {
   int64_t count = 0;
-  for (size_t i = 0; i < side.answers.size(); ++i) count += right(result, side, i) ? 1 : 0;
+  for (size_t i = 0; i < side.answers.size(); ++i) {
+    count += is_right(result.reading.questions[i], side.answers[i]) ? 1 : 0;
+  }
   return count;
 }
 
-int64_t equal_answers(const Side& a, const Side& b) {
-  int64_t count = 0;
-  for (size_t i = 0; i < a.answers.size(); ++i) count += a.answers[i] == b.answers[i] ? 1 : 0;
-  return count;
+double prefill_seconds(const Side& side) {
+  double sum = 0;
+  for (const double seconds : side.chunk_seconds) sum += seconds;
+  return sum;
 }
 
-double prompt_tokens(const Reading& reading) {
-  return static_cast<double>(reading.prefix.size() + reading.questions[0].size());
+// How far chunks are from the straight line that attention over ever more tokens makes of them; the
+// last one is shorter.
+double spread(const Side& side) {
+  std::vector<double> whole = side.chunk_seconds;
+  if (!whole.empty()) whole.pop_back();
+  return spread_about_line(whole);
 }
 
-std::string out_of(int64_t count, size_t total) {
-  return format_count(count) + " of " + std::to_string(total);
+double largest_spread(const DemoResult& result) {
+  double largest = 0;
+  for (const Side& side : result.sides) largest = std::max(largest, spread(side));
+  return largest;
 }
 
-std::string title(const Side& side) {
-  return side.config.enabled ? "shadowattn, " + side.name : side.name;
+bool times_mean_nothing(const DemoResult& result) {
+  return (result.other_load && result.other_load->sum() > kMeaninglessLoad) ||
+         largest_spread(result) > kMeaninglessSpread;
 }
 
-// Answers can be long sentences; the table shows how they begin.
-std::string cell(const std::string& answer, bool is_right) {
-  constexpr size_t kWidth = 28;
-  const std::string text = answer.size() > kWidth
-                               ? repair_utf8(answer.substr(0, kWidth)).text + "..."
-                           : answer.empty() ? "(nothing)"
-                                            : answer;
-  return is_right ? text : text + " (wrong)";
+std::string times_note(const DemoResult& result) {
+  const double load = result.other_load ? result.other_load->sum() : 0;
+  const double spread = largest_spread(result);
+  if (load <= kNotedLoad && spread <= kNotedSpread) return "";
+  std::string note = "The machine was busy while this was measured: ";
+  if (result.other_load) {
+    note += format_percent(result.other_load->programs) + " of its time went to other programs, " +
+            format_percent(result.other_load->stolen) + " to other machines on its host; ";
+  }
+  note +=
+      "chunks of the text took up to " + format_percent(spread) + " more or less than expected.";
+  return note + (times_mean_nothing(result)
+                     ? "\nTimes mean nothing then; run it again when the machine is quiet.\n"
+                     : "\n");
 }
 
-std::string answers_table(const DemoResult& result) {
-  const std::vector<Fact>& facts = result.reading.text.facts;
-  Table table;
-  std::vector<std::string> header = {"depth", "the code of", "is"};
-  for (const Side& side : result.sides) header.push_back(title(side));
-  table.add_row(header);
-  for (size_t i = 0; i < facts.size(); ++i) {
-    std::vector<std::string> row = {format_fixed(100 * facts[i].depth, 0) + " %", facts[i].key,
-                                    facts[i].value};
-    for (const Side& side : result.sides) {
-      row.push_back(cell(side.answers[i], right(result, side, i)));
+std::string table(const DemoResult& result) {
+  const Side& baseline = result.sides.front();
+  const auto tokens = static_cast<double>(result.reading.prefix.size());
+  const bool meaningless = times_mean_nothing(result);
+  std::vector<std::vector<std::string>> rows = {{""},
+                                                {"first token after"},
+                                                {"prefill, tokens/s"},
+                                                {"times as fast"},
+                                                {"attended to"},
+                                                {"KL divergence"},
+                                                {"same likeliest token"}};
+  if (judged(result)) rows.push_back({"right answers"});
+  for (const Side& side : result.sides) {
+    const double ratio = prefill_seconds(baseline) / prefill_seconds(side);
+    std::vector<std::string> cells = {
+        side.method.config.enabled ? "shadowattn, " + side.method.name : side.method.name,
+        format_seconds(side.first_token_seconds),
+        format_rate(tokens / prefill_seconds(side)),
+        meaningless ? "-" : format_fixed(ratio, 2),
+        format_percent(side.kept),
+        format_fixed(side.distance.kld.value, 4),
+        format_percent(side.distance.same_top.value)};
+    if (judged(result)) {
+      cells.push_back(format_count(right_answers(result, side)) + " of " +
+                      std::to_string(side.answers.size()));
     }
-    table.add_row(std::move(row));
+    for (size_t i = 0; i < rows.size(); ++i) rows[i].push_back(cells[i]);
   }
-  std::vector<std::string> sums = {"", "right", ""};
-  for (const Side& side : result.sides) {
-    sums.push_back(out_of(right_answers(result, side), facts.size()));
-  }
-  table.add_row(std::move(sums));
-  return table.text();
-}
-
-std::string times_table(const DemoResult& result) {
-  const double baseline = median(result.sides.front().first_token_seconds);
   Table table;
-  std::vector<std::string> header = {""};
-  std::vector<std::string> first = {"first token after"};
-  std::vector<std::string> rate = {"prefill, tokens/s"};
-  std::vector<std::string> speed = {"times as fast"};
-  std::vector<std::string> kept = {"attended to"};
-  for (const Side& side : result.sides) {
-    const double seconds = median(side.first_token_seconds);
-    header.push_back(title(side));
-    first.push_back(format_seconds(seconds));
-    rate.push_back(format_rate(prompt_tokens(result.reading) / seconds));
-    speed.push_back(format_fixed(baseline / seconds, 2));
-    kept.push_back(side.config.enabled ? format_percent(attention_totals(side.report).kept_share())
-                                       : format_percent(1));
-  }
-  for (auto* row : {&header, &first, &rate, &speed, &kept}) table.add_row(*row);
+  for (std::vector<std::string>& row : rows) table.add_row(std::move(row));
   table.align_right_from(1);
   return table.text();
+}
+
+// "  dense, shadow   …": sides with the same answer on one line.
+std::string answers(const DemoResult& result, size_t index) {
+  const Question& question = result.reading.questions[index];
+  std::vector<std::pair<std::string, std::string>> groups;  // names, answer
+  for (const Side& side : result.sides) {
+    const std::string& answer = side.answers[index];
+    auto group = std::find_if(groups.begin(), groups.end(),
+                              [&](const auto& one) { return one.second == answer; });
+    if (group == groups.end()) {
+      groups.emplace_back(side.method.name, answer);
+    } else {
+      group->first += ", " + side.method.name;
+    }
+  }
+  std::string text = std::to_string(index + 1) + ". " + question.text + "\n";
+  for (const auto& [names, answer] : groups) {
+    text += "   " + names + ": " + (question.start.empty() ? "" : "… ") +
+            (answer.empty() ? "(nothing)" : answer);
+    if (!question.expected.empty()) text += is_right(question, answer) ? "" : "  (wrong)";
+    text += "\n";
+  }
+  return text;
 }
 
 }  // namespace
 
 std::string demo_text(const DemoResult& result) {
-  const Side& baseline = result.sides.front();
-  const Side& shadow = result.sides.back();
-  const size_t facts = result.reading.text.facts.size();
-  std::string text = "\n" + result.model + " has read " +
-                     format_count(static_cast<int64_t>(result.reading.prefix.size())) +
-                     " tokens with " + std::to_string(facts) + " facts hidden in them; " +
-                     std::to_string(result.threads) + " threads\n\n";
-  text += answers_table(result) + "\n" + times_table(result) + "\n";
-  text += "Same answer with shadow attention as with llama.cpp's own: " +
-          out_of(equal_answers(baseline, shadow), facts) + "\n";
-  text += result.runs > 1 ? "Times: medians of " + std::to_string(result.runs) +
-                                " runs, taken in turns after a warm-up\n"
-                          : "Times: one run each, after a warm-up\n";
+  const Side& host = result.sides.front();
+  std::string text = "\n";
+  for (size_t i = 0; i < result.reading.questions.size(); ++i) text += answers(result, i);
+  text += "\n" + result.model + " (" + result.description + ") has read " +
+          format_count(static_cast<int64_t>(result.reading.prefix.size())) + " tokens of " +
+          result.reading.document + "; " + std::to_string(result.threads) + " threads\n\n";
+  text += table(result) + "\n" + times_note(result);
+  text +=
+      "KL divergence, likeliest token: of the next-token probabilities of the last " +
+      format_count(result.scored_tokens) +
+      " tokens, from those of\ndense attention in f32. llama.cpp's own rounding moves them by " +
+      format_fixed(host.distance.kld.value, 4) +
+      "; what is not much above that, nobody\ncan tell apart.\n";
   return text;
 }
 
 json demo_json(const DemoResult& result) {
-  json all;
-  all["model"] = result.model;
-  all["tokens"] = result.reading.prefix.size();
-  all["threads"] = result.threads;
-  all["runs"] = result.runs;
-  for (const Fact& fact : result.reading.text.facts) {
-    all["facts"].push_back({{"key", fact.key}, {"value", fact.value}, {"depth", fact.depth}});
+  json all = {{"model", result.model},
+              {"model_description", result.description},
+              {"document", result.reading.document},
+              {"chat", result.reading.chat},
+              {"tokens", result.reading.prefix.size()},
+              {"threads", result.threads},
+              {"scored_tokens", result.scored_tokens},
+              {"other_programs", nullptr},
+              {"stolen", nullptr},
+              {"spread", largest_spread(result)},
+              {"questions", json::array()},
+              {"sides", json::array()}};
+  if (result.other_load) {
+    all["other_programs"] = result.other_load->programs;
+    all["stolen"] = result.other_load->stolen;
+  }
+  for (const Question& question : result.reading.questions) {
+    all["questions"].push_back(
+        {{"text", question.text}, {"start", question.start}, {"expected", question.expected}});
   }
   for (const Side& side : result.sides) {
-    const AttentionTotals totals = attention_totals(side.report);
-    all["sides"].push_back({{"name", side.name},
-                            {"config", to_string(side.config)},
-                            {"first_token_s", median(side.first_token_seconds)},
-                            {"all_first_token_s", side.first_token_seconds},
-                            {"calls", totals.calls},
-                            {"kept_share", totals.kept_share()},
+    all["sides"].push_back({{"name", side.method.name},
+                            {"config", to_string(side.method.config)},
+                            {"first_token_s", side.first_token_seconds},
+                            {"prefill_s", prefill_seconds(side)},
+                            {"chunk_s", side.chunk_seconds},
+                            {"spread", spread(side)},
+                            {"kept_share", side.kept},
+                            {"mean_kld", side.distance.kld.value},
+                            {"mean_kld_error", side.distance.kld.error},
+                            {"same_top_p", side.distance.same_top.value},
                             {"right", right_answers(result, side)},
-                            {"same_as_llama_cpp", equal_answers(result.sides.front(), side)},
                             {"answers", side.answers}});
   }
   return all;

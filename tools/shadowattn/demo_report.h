@@ -5,7 +5,6 @@
 #include <string>
 
 #include "demo_reading.h"
-#include "summary.h"
 
 namespace shadowattn::tool {
 

@@ -33,11 +33,11 @@ constexpr Subcommand kSubcommands[] = {
      "  pdftotext paper.pdf - | shadowattn run -m model.gguf -f - -p \"Summarise.\" -n 400\n"
      "  shadowattn run -m model.gguf -f book.txt -p \"Why?\" --keep 0.1 --report report.json\n",
      add_run},
-    {"demo", "Find facts in a long text, with and without shadow attention, side by side",
+    {"demo", "Read a document with llama.cpp's attention and with ours, side by side",
      "Examples:\n"
      "  shadowattn demo\n"
-     "  shadowattn demo --keep 0.1 --seed 21\n"
-     "  shadowattn demo -m Qwen2.5-0.5B-Instruct-Q8_0.gguf --context 8192\n",
+     "  shadowattn demo -f report.txt -p \"What went wrong?\" -p \"Who noticed?\"\n"
+     "  shadowattn demo -m Qwen2.5-0.5B-Instruct-Q8_0.gguf -c 16384\n",
      add_demo},
     {"bench", "Measure prefill and decode of llama.cpp's attention and ours, side by side",
      "Examples:\n"

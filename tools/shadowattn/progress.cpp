@@ -11,10 +11,9 @@
 namespace shadowattn::tool {
 namespace {
 
-constexpr double kQuietSeconds = 2;
-constexpr double kFrameSeconds = 0.1;  // on a terminal
-constexpr double kLineSeconds = 5;     // elsewhere: a line at least this often …
-constexpr double kLineShare = 0.1;     // … or when this much more is done
+constexpr double kQuietSeconds = 2;    // on a terminal, then …
+constexpr double kFrameSeconds = 0.1;  // … a bar that moves
+constexpr double kLineSeconds = 10;    // elsewhere: a line as often, the first after as long
 constexpr double kRateWeight = 0.3;    // of the newest measurement
 constexpr int kDefaultWidth = 80;
 constexpr int kWidestBar = 30;
@@ -46,10 +45,9 @@ void Progress::update(int64_t done) {
       total_ > 0 ? std::clamp(static_cast<double>(done) / static_cast<double>(total_), 0.0, 1.0)
                  : 0;
   measure_rate(now, done);
-  if (!due(now, share)) return;
+  if (!due(now)) return;
   draw(done, share);
   last_drawn_ = now;
-  last_share_ = share;
 }
 
 void Progress::clear() {
@@ -59,11 +57,10 @@ void Progress::clear() {
   visible_ = false;
 }
 
-bool Progress::due(Clock::time_point now, double share) const {
-  if (seconds(now - start_) < kQuietSeconds) return false;
+bool Progress::due(Clock::time_point now) const {
   const double since = seconds(now - last_drawn_);
-  if (terminal_) return !visible_ || since >= kFrameSeconds;
-  return since >= kLineSeconds || (share - last_share_ >= kLineShare && since >= kQuietSeconds);
+  if (!terminal_) return since >= kLineSeconds;
+  return seconds(now - start_) >= kQuietSeconds && (!visible_ || since >= kFrameSeconds);
 }
 
 void Progress::measure_rate(Clock::time_point now, int64_t done) {

@@ -1,4 +1,4 @@
-// Progress on standard error: a bar on a terminal, now and then a line elsewhere.
+// Progress on standard error: a bar on a terminal, elsewhere at most a line in ten seconds.
 #pragma once
 
 #include <chrono>
@@ -7,7 +7,7 @@
 
 namespace shadowattn::tool {
 
-/// Nothing is shown for work that ends within two seconds.
+/// Nothing is shown for work that ends within two seconds (not on a terminal: ten).
 class Progress {
  public:
   /// `unit` names what is counted ("tokens"); empty: only the percentage is shown.
@@ -26,7 +26,7 @@ class Progress {
  private:
   using Clock = std::chrono::steady_clock;
 
-  bool due(Clock::time_point now, double share) const;
+  bool due(Clock::time_point now) const;
   void measure_rate(Clock::time_point now, int64_t done);
   void draw(int64_t done, double share);
   std::string figures(int64_t done, double share) const;
@@ -38,7 +38,6 @@ class Progress {
   bool visible_ = false;  // a bar stands on the current line
   Clock::time_point start_;
   Clock::time_point last_drawn_;
-  double last_share_ = 0;
 
   Clock::time_point last_measured_;
   int64_t last_done_ = 0;

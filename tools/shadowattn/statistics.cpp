@@ -36,4 +36,25 @@ Statistics statistics(const std::vector<double>& values) {
   return result;
 }
 
+double spread_about_line(const std::vector<double>& values) {
+  const auto count = static_cast<double>(values.size());
+  if (values.size() < 3) return 0;
+  const double mean = std::accumulate(values.begin(), values.end(), 0.0) / count;
+  const double middle = (count - 1) / 2;
+  double covariance = 0;
+  double variance = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double x = static_cast<double>(i) - middle;
+    covariance += x * (values[i] - mean);
+    variance += x * x;
+  }
+  const double slope = covariance / variance;
+  double squares = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double off = values[i] - mean - slope * (static_cast<double>(i) - middle);
+    squares += off * off;
+  }
+  return mean > 0 ? std::sqrt(squares / count) / mean : 0;
+}
+
 }  // namespace shadowattn::tool

@@ -23,4 +23,8 @@ double median(std::vector<double> values);
 /// same state of the machine. Over the pairs that exist; 0 for none.
 double median_of_ratios(const std::vector<double>& values, const std::vector<double>& baseline);
 
+/// How far values are, as a share of their mean and on the root mean square, from the straight line
+/// that fits them best (least squares over their indices). 0 for fewer than three.
+double spread_about_line(const std::vector<double>& values);
+
 }  // namespace shadowattn::tool
