@@ -56,7 +56,7 @@ if [[ \$* == *--version* ]]; then exit 0; fi
 echo "\$* \$(<requirements.txt)" >>"$work/calls"
 case \$(<"$work/pip") in
   hangs) head -c 1000 "$work/good.whl" >$wheel; touch "$work/started"; sleep 60 ;;
-  waits) touch "$work/started"; while [[ ! -e "$work/go" ]]; do sleep 0.1; done; cp "$work/good.whl" $wheel ;;
+  waits) touch "$work/started"; while [[ -e "$work/started" && ! -e "$work/go" ]]; do sleep 0.1; done; cp "$work/good.whl" $wheel ;;
   fails)
     echo "WARNING: Retrying (total=0) after connection broken by 'NewConnectionError('<x 0x7f>: No route')': /simple/" >&2
     echo "ERROR: No matching distribution" >&2
