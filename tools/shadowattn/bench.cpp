@@ -28,7 +28,7 @@ constexpr char kNoDevice[] = "cpu";
 constexpr char kSimulation[] = "npu-sim";
 
 struct BenchOptions {
-  std::string model;  // empty: the reference model
+  std::string model;  // empty: the default
   std::string format = "md";
   std::string depth_curve;
   std::string flash = "both";
@@ -198,7 +198,7 @@ std::string curve(const BenchSetup& setup, const BenchEnvironment& environment,
 
 int bench(const BenchOptions& options) {
   BenchSetup setup = make_setup(options);
-  const std::string path = options.model.empty() ? reference_model_path().string() : options.model;
+  const std::string path = model_or_default(options.model);
   if (!options.depth_curve.empty()) check_writable(options.depth_curve);
   check_device(setup.config);
   check_model_file(path);
@@ -277,8 +277,7 @@ void add_columns(CLI::App& app, BenchOptions& options) {
 
 Action add_bench(CLI::App& app) {
   const auto options = std::make_shared<BenchOptions>();
-  app.add_option("-m,--model", options->model, "model, a GGUF file [the reference model]")
-      ->type_name("FILE");
+  add_model_option(app, options->model);
   add_list(app, "-p,--n-prompt", options->prompts, "tokens of a prompt; 0: no such test [512]");
   add_list(app, "-n,--n-gen", options->generations, "tokens to decode; 0: no such test [32]");
   add_list(app, "-d,--n-depth", options->depths,

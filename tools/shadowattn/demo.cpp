@@ -10,6 +10,7 @@
 #include "demo_report.h"
 #include "failure.h"
 #include "files.h"
+#include "input.h"
 #include "interrupt.h"
 
 namespace shadowattn::tool {
@@ -23,7 +24,7 @@ constexpr int64_t kFewestTokens = 512;
 constexpr uint64_t kSeed = 5;
 
 struct DemoOptions {
-  std::string model;  // empty: the reference model
+  std::string model;  // empty: the default
   int64_t tokens = 0;
   int facts = 10;
   int threads = default_threads();
@@ -53,8 +54,8 @@ void check_it_ran(const DemoResult& result) {
 }
 
 int demo(const DemoOptions& options) {
-  const bool reference = options.model.empty();
-  const std::string path = reference ? reference_model_path().string() : options.model;
+  const std::string path = model_or_default(options.model);
+  const bool reference = is_reference_model(path);
   check_device(options.attention.config());
   check_model_file(path);
   const InterruptGuard guard;
@@ -82,10 +83,9 @@ int demo(const DemoOptions& options) {
 
 Action add_demo(CLI::App& app) {
   const auto options = std::make_shared<DemoOptions>();
-  app.add_option("-m,--model", options->model, "model, a GGUF file [the reference model]")
-      ->type_name("FILE");
+  add_model_option(app, options->model);
   app.add_option("-c,--context", options->tokens,
-                 "length of the text in tokens [8192; 4096 with -m]")
+                 "length of the text in tokens [bookworm-3m 8192, others 4096]")
       ->check(CLI::Range(kFewestTokens, int64_t{1} << 24).description(""))
       ->type_name("N");
   app.add_option("--facts", options->facts, "facts hidden in the text [10]")
