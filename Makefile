@@ -18,7 +18,8 @@ DIST ?= x64 arm64
 .NOTPARALLEL:
 
 help:
-	@echo "make demo       build, then read a long text with dense and with shadow attention, side by side"
+	@echo "make demo       build, fetch SmolLM2-135M (94 MB), then read a long text with dense and with shadow attention,"
+	@echo "                side by side; without network the model is bookworm-3m"
 	@echo "make test       all tests: release, the unit tests under the sanitizers, then 64-bit Arm in an emulator"
 	@echo "make test-arm   the last alone"
 	@echo "make build      build into build/bin and build/lib"
@@ -38,10 +39,12 @@ build:
 	@scripts/build release
 
 demo: build
+	@scripts/install-deps model
+	@scripts/fetch-model >/dev/null || true
 	build/bin/shadowattn demo
 
 test:
-	@scripts/install-deps build llama hexagon $(if $(ARM_PRESET),arm)
+	@scripts/install-deps build llama model hexagon $(if $(ARM_PRESET),arm)
 	@scripts/test release asan tsan $(ARM_PRESET)
 
 test-arm:

@@ -87,7 +87,7 @@ refused 2 'not in \{f16,q8_0\}' -ctk q4_0
 refused 2 'quantised KV cache' -ctk q8_0 -fa 0
 refused 2 'unknown key "colour"' --config colour=red
 refused 2 'mode is set by this subcommand' --config rows=4,mode=off
-refused 1 'cannot write missing/d.svg' --depth-curve missing/d.svg
+refused 1 'cannot write missing/d.svg' -m "$model" --depth-curve missing/d.svg
 refused 1 'No such file' -m missing.gguf
 refused 2 'off, fifo or planned' --device npu-sim --pipeline off,best
 refused 2 'cpu, npu-sim or hexagon' --device gpu

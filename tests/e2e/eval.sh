@@ -108,7 +108,7 @@ before=$(ls -A)
 refused() {
   local status=$1 pattern=$2
   shift 2
-  run_case "$status" "$shadowattn" eval "$@"
+  run_case "$status" "$shadowattn" eval "$@" -m "$model"
   expect_err "^shadowattn: .*$pattern"
   [[ $(wc -l <err) == 1 && ! -s out ]] || fail "not one line: $*"
   rm -f out err

@@ -10,6 +10,8 @@ unset SHADOWATTN SHADOWATTN_ISA GGML_BACKEND_PATH
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+# Without -m commands shall take the reference model, and say so, whatever this machine's cache holds.
+export SHADOWATTN_CACHE_DIR=$work/no-cache
 cd "$work"
 
 fail() {

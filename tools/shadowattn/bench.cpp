@@ -224,7 +224,7 @@ int bench(const BenchOptions& options) {
   BenchSetup setup = make_setup(options);
   const std::string document =
       options.document.empty() ? default_document_path().string() : options.document;
-  const std::string path = options.model.empty() ? reference_model_path().string() : options.model;
+  const std::string path = model_or_default(options.model);
   if (!options.depth_curve.empty()) check_writable(options.depth_curve);
   check_device(setup.config);
   check_model_file(path);
@@ -306,8 +306,7 @@ void add_columns(CLI::App& app, BenchOptions& options) {
 
 Action add_bench(CLI::App& app) {
   const auto options = std::make_shared<BenchOptions>();
-  app.add_option("-m,--model", options->model, "model, a GGUF file [the reference model]")
-      ->type_name("FILE");
+  add_model_option(app, options->model);
   app.add_option("-f,--file", options->document,
                  "text that is read; - is standard input [one that comes with shadowattn]")
       ->type_name("FILE");

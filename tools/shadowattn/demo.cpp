@@ -45,7 +45,7 @@ std::vector<Side> make_sides(Config config) {
 }
 
 int demo(const DemoOptions& options) {
-  const std::string path = options.model.empty() ? reference_model_path().string() : options.model;
+  const std::string path = model_or_default(options.model);
   check_device(options.attention.config());
   check_model_file(path);
   const std::string file =
@@ -75,8 +75,7 @@ int demo(const DemoOptions& options) {
 
 Action add_demo(CLI::App& app) {
   const auto options = std::make_shared<DemoOptions>();
-  app.add_option("-m,--model", options->model, "model, a GGUF file [the reference model]")
-      ->type_name("FILE");
+  add_model_option(app, options->model);
   app.add_option("-f,--file", options->document,
                  "document to read; - is standard input [one that comes with shadowattn]")
       ->type_name("FILE");

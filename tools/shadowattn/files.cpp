@@ -5,6 +5,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -22,6 +23,10 @@ constexpr std::string_view kGgufMagic = "GGUF";
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 constexpr char kReferenceModel[] = "bookworm-3m-q8_0.gguf";
 constexpr char kDocument[] = "texts/state-of-the-union-1907.txt";
+// Both as in scripts/fetch-model.
+constexpr char kCachedModel[] = "smollm2-135m-instruct-q4_1.gguf";
+constexpr uintmax_t kCachedModelBytes = 98362432;
+constexpr char kInstalledFetchScript[] = "shadowattn-fetch-model";
 
 struct FileCloser {
   void operator()(std::FILE* file) const { std::fclose(file); }
@@ -63,6 +68,25 @@ std::string temporary_path(const std::string& path) {
   std::string name = ".";
   name.append(target.filename().string()).append(".").append(std::to_string(getpid()));
   return (target.parent_path() / name).string();
+}
+
+// "" when it is not set.
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+// As in cmake/llama.cmake and scripts/fetch-model. Empty when nothing names one.
+fs::path cache_folder() {
+  if (const std::string own = environment("SHADOWATTN_CACHE_DIR"); !own.empty()) return own;
+  if (const std::string all = environment("XDG_CACHE_HOME"); !all.empty()) {
+    return fs::path(all) / "shadowattn";
+  }
+  if (const std::string home = environment("HOME"); !home.empty()) {
+    return fs::path(home) / ".cache" / "shadowattn";
+  }
+  const fs::path tree(SHADOWATTN_SOURCE_DATA);
+  return tree.empty() ? tree : tree / "build" / "cache";
 }
 
 [[noreturn]] void fail_to_write(const std::string& path, int error) {
@@ -174,6 +198,25 @@ fs::path reference_model_path() {
     throw Failure(std::string("the reference model ") + kReferenceModel +
                   " is not installed; give a model with -m");
   }
+}
+
+bool is_reference_model(const std::string& path) {
+  return fs::path(path).filename() == kReferenceModel;
+}
+
+fs::path cached_model_path() {
+  const fs::path folder = cache_folder();
+  if (folder.empty()) return folder;
+  fs::path model = folder / kCachedModel;
+  std::error_code error;
+  const uintmax_t bytes = fs::file_size(model, error);
+  return !error && bytes == kCachedModelBytes ? model : fs::path();
+}
+
+std::string fetch_script() {
+  std::error_code ignored;
+  const bool installed = fs::exists(program_folder() / kInstalledFetchScript, ignored);
+  return installed ? kInstalledFetchScript : "scripts/fetch-model";
 }
 
 }  // namespace shadowattn::tool

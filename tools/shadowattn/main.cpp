@@ -28,7 +28,7 @@ struct Subcommand {
 constexpr Subcommand kSubcommands[] = {
     {"run", "Ask a model a question about a document",
      "Examples:\n"
-     "  shadowattn run -m model.gguf -f book.txt -p \"Who is the captain?\"\n"
+     "  shadowattn run -f book.txt -p \"Who is the captain?\"\n"
      "  shadowattn run -m model.gguf -f book.txt -p \"Who is the captain?\" --mode off\n"
      "  pdftotext paper.pdf - | shadowattn run -m model.gguf -f - -p \"Summarise.\" -n 400\n"
      "  shadowattn run -m model.gguf -f book.txt -p \"Why?\" --keep 0.1 --report report.json\n",
@@ -94,7 +94,7 @@ constexpr Subcommand kSubcommands[] = {
 constexpr char kMainExamples[] =
     "Start with:\n"
     "  shadowattn demo\n"
-    "  shadowattn run -m model.gguf -f document.txt -p \"What is it about?\"\n"
+    "  shadowattn run -f document.txt -p \"What is it about?\"\n"
     "  shadowattn run --help\n";
 
 // The command line, last argument first, as CLI11 takes it. llama.cpp's options of several letters

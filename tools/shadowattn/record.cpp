@@ -33,7 +33,7 @@ const std::map<std::string, ggml_type>& cache_types() {
 }
 
 struct RecordOptions {
-  std::string model;
+  std::string model;  // empty: the default
   std::string document;
   std::string output;
   std::vector<int> layers;  // empty: first, middle, last
@@ -131,7 +131,8 @@ void print_summary(const Recording& recording, const std::string& path) {
 
 int record(const RecordOptions& options) {
   check_writable(options.output);
-  check_model_file(options.model);
+  const std::string path = model_or_default(options.model);
+  check_model_file(path);
   const Document document = load_document(options.document);
   const InterruptGuard guard;
   LlamaRuntime runtime;
@@ -140,7 +141,7 @@ int record(const RecordOptions& options) {
     off.enabled = false;
     PluginControl(runtime).configure(off);
   }
-  const std::unique_ptr<LlamaModel> model = load_model(runtime, options.model);
+  const std::unique_ptr<LlamaModel> model = load_model(runtime, path);
   const std::set<int> layers = chosen_layers(options, *model);
   Recording recording;
   recording.model = model->description();
@@ -180,7 +181,7 @@ void add_cache_type_option(CLI::App& app, const std::string& flags, ggml_type& t
 
 Action add_record(CLI::App& app) {
   const auto options = std::make_shared<RecordOptions>();
-  app.add_option("-m,--model", options->model, "model, a GGUF file")->required()->type_name("FILE");
+  add_model_option(app, options->model);
   app.add_option("-f,--file", options->document, "text to read; - is standard input")
       ->required()
       ->type_name("FILE");

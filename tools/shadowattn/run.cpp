@@ -26,7 +26,7 @@ constexpr int64_t kContextStep = 256;  // llama.cpp rounds contexts up to this
 constexpr int kMostTokens = 1 << 30;
 
 struct RunOptions {
-  std::string model;
+  std::string model;  // empty: the default
   std::string document;
   std::string question;
   std::string report_path;
@@ -188,22 +188,23 @@ void finish(const RunOptions& options, const RunFigures& figures, const nlohmann
 int run(const RunOptions& options) {
   check_device(options.attention.config());
   if (!options.report_path.empty()) check_writable(options.report_path);
-  check_model_file(options.model);
+  const std::string path = model_or_default(options.model);
+  check_model_file(path);
   const Document document = load_document(options.document);
   const InterruptGuard guard;
   LlamaRuntime runtime;
-  const Config config = options.attention.config_for(options.model);
+  const Config config = options.attention.config_for(path);
   std::optional<PluginControl> plugin;
   if (config.enabled || PluginControl::loaded_by_host()) {
     plugin.emplace(runtime).configure(config);
   }
 
   RunFigures figures;
-  figures.model = options.model;
+  figures.model = path;
   figures.mode = mode_name(config);
   figures.threads = options.threads;
   const Clock::time_point start = Clock::now();
-  const std::unique_ptr<LlamaModel> model = load_model(runtime, options.model);
+  const std::unique_ptr<LlamaModel> model = load_model(runtime, path);
   figures.load_seconds = seconds_since(start);
   const Prompt prompt = make_prompt(*model, document.text, options.question);
   const Room room = plan_room(options, *model, prompt);
@@ -233,7 +234,7 @@ void add_sampling_options(CLI::App& app, RunOptions& options) {
 
 Action add_run(CLI::App& app) {
   const auto options = std::make_shared<RunOptions>();
-  app.add_option("-m,--model", options->model, "model, a GGUF file")->required()->type_name("FILE");
+  add_model_option(app, options->model);
   app.add_option("-f,--file", options->document, "document, a text file; - is standard input")
       ->required()
       ->type_name("FILE");

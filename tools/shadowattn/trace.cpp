@@ -34,7 +34,7 @@ constexpr int kMostTokens = 1 << 24;
 constexpr uint64_t kSeed = 5;
 
 struct TraceOptions {
-  std::string model;     // empty: the reference model
+  std::string model;     // empty: the default
   std::string document;  // empty: made-up text
   std::string output;
   std::string svg;
@@ -89,9 +89,9 @@ std::vector<Config> configs_to_run(const TraceOptions& options) {
 
 std::vector<llama_token> tokens_to_read(const TraceOptions& options, const LlamaModel& model,
                                         const std::optional<Document>& document) {
-  const int64_t made_up = options.context > 0     ? options.context
-                          : options.model.empty() ? kReferenceTokens
-                                                  : kOtherTokens;
+  const int64_t made_up = options.context > 0                ? options.context
+                          : is_reference_model(model.path()) ? kReferenceTokens
+                                                             : kOtherTokens;
   std::vector<llama_token> tokens = model.start_tokens();
   const std::vector<llama_token> text = model.tokenize(
       document ? document->text : made_up_text(made_up, kSeed, model.token_counter()));
@@ -253,7 +253,7 @@ int trace(const TraceOptions& options) {
   for (const std::string& path : {options.output, options.svg}) {
     if (!path.empty()) check_writable(path);
   }
-  const std::string path = options.model.empty() ? reference_model_path().string() : options.model;
+  const std::string path = model_or_default(options.model);
   check_model_file(path);
   std::optional<Document> document;
   if (!options.document.empty()) document = load_document(options.document);
@@ -307,13 +307,12 @@ void add_output_options(CLI::App& app, TraceOptions& options) {
 
 Action add_trace(CLI::App& app) {
   const auto options = std::make_shared<TraceOptions>();
-  app.add_option("-m,--model", options->model, "model, a GGUF file [the reference model]")
-      ->type_name("FILE");
+  add_model_option(app, options->model);
   app.add_option("-f,--file", options->document,
                  "text to read; - is standard input [made-up prose]")
       ->type_name("FILE");
   app.add_option("-c,--context", options->context,
-                 "tokens to read [all of the text; 8192 made-up ones, 4096 with -m]")
+                 "tokens to read [all of the text; made-up ones: bookworm-3m 8192, others 4096]")
       ->check(CLI::Range(1, kMostTokens).description(""))
       ->type_name("N");
   app.add_option("-t,--threads", options->threads,

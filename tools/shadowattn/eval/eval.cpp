@@ -33,7 +33,7 @@ constexpr double kShares[] = {0.05, 0.1, 0.2, 0.5};  // of recall
 
 struct EvalOptions {
   std::string task;
-  std::string model;     // empty: the reference model
+  std::string model;     // empty: the default
   std::string document;  // empty: made-up prose
   int64_t context = 4096;
   int trials = 0;  // 0: what the task needs
@@ -203,7 +203,7 @@ int run_eval(const EvalOptions& options) {
   for (const std::string& path : {options.json_path, options.html_path}) {
     if (!path.empty()) check_writable(path);
   }
-  const std::string path = options.model.empty() ? reference_model_path().string() : options.model;
+  const std::string path = model_or_default(options.model);
   check_model_file(path);
   const std::string document = options.document.empty() ? "" : load_document(options.document).text;
   const InterruptGuard guard;
@@ -269,8 +269,7 @@ Action add_eval(CLI::App& app) {
         return is_task(name) ? "" : names_of_tasks() + " is expected, found " + one_line(name);
       })
       ->type_name("TASK");
-  app.add_option("-m,--model", options->model, "model, a GGUF file [the reference model]")
-      ->type_name("FILE");
+  add_model_option(app, options->model);
   add_text_options(app, *options);
   app.add_option("--baseline", options->baselines,
                  "methods to compare beside dense and shadow: oracle, sparse-f32, block, window, "

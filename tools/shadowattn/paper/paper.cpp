@@ -30,7 +30,7 @@ constexpr int64_t kMadeUpTokens = 40'000;  // two windows of the longest context
 constexpr int64_t kQuickMadeUpTokens = 6'000;
 
 struct PaperOptions {
-  std::string model;  // empty: the reference model
+  std::string model;  // empty: the default
   std::vector<std::string> documents;
   std::string folder = "report";
   std::vector<std::string> only;
@@ -261,7 +261,7 @@ void print_list(const std::vector<ReportedExperiment>& all) {
                          format_seconds(seconds),
                          reported.experiment->title + " (" + reported.experiment->source + ")"});
   }
-  std::printf("%s\nTimes are guesses for two cores and the reference model.\n",
+  std::printf("%s\nTimes are guesses for two cores and bookworm-3m.\n",
               eval::to_markdown(grid).c_str());
 }
 
@@ -275,7 +275,7 @@ void make_folder(const std::string& folder) {
 }
 
 int run_paper(const PaperOptions& options) {
-  const std::string path = options.model.empty() ? reference_model_path().string() : options.model;
+  const std::string path = model_or_default(options.model);
   check_model_file(path);
   if (!options.list) make_folder(options.folder);
   const InterruptGuard guard;
@@ -301,8 +301,7 @@ int run_paper(const PaperOptions& options) {
 
 Action add_paper(CLI::App& app) {
   const auto options = std::make_shared<PaperOptions>();
-  app.add_option("-m,--model", options->model, "model, a GGUF file [the reference model]")
-      ->type_name("FILE");
+  add_model_option(app, options->model);
   app.add_option("-f,--file", options->documents,
                  "text to read, a long one; may be given several times [made-up prose]")
       ->allow_extra_args(false)

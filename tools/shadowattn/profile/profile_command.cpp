@@ -28,7 +28,7 @@ constexpr uint64_t kSeed = 5;
 constexpr double kDefaultBudget = 0.2;
 
 struct ProfileOptions {
-  std::string model;
+  std::string model;     // empty: the default
   std::string document;  // empty: made-up prose
   std::string output;    // empty: beside the model
   int64_t context = 0;   // 0: kDefaultTokens, or what model and text allow
@@ -84,18 +84,18 @@ std::string note_of(const ProfileOptions& options, const ProfileSettings& settin
 }
 
 int profile(const ProfileOptions& options) {
-  const std::string output =
-      options.output.empty() ? profile_beside(options.model) : options.output;
+  const std::string path = model_or_default(options.model);
+  const std::string output = options.output.empty() ? profile_beside(path) : options.output;
   check_writable(output);
-  check_model_file(options.model);
+  check_model_file(path);
   std::optional<Document> document;
   if (!options.document.empty()) document = load_document(options.document);
   const auto start = std::chrono::steady_clock::now();
   const InterruptGuard guard;
   LlamaRuntime runtime;
   const PluginControl plugin(runtime);
-  const std::unique_ptr<LlamaModel> model = load_model(runtime, options.model);
-  const ProfiledModel identity = identify_model(options.model);
+  const std::unique_ptr<LlamaModel> model = load_model(runtime, path);
+  const ProfiledModel identity = identify_model(path);
   const std::vector<llama_token> tokens = tokens_to_read(options, *model, document);
   const ProfileSettings settings = settings_of(options, output);
   Profile made = measure_profile(runtime, plugin, *model, identity, tokens, settings);
@@ -107,7 +107,7 @@ int profile(const ProfileOptions& options) {
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   std::fprintf(stderr, "%s%s: %s, in %s\n", profile_summary(made).c_str(), output.c_str(),
                made.note.c_str(), format_seconds(seconds).c_str());
-  if (output != profile_beside(options.model)) {
+  if (output != profile_beside(path)) {
     std::fprintf(stderr, "use it with --profile %s\n", output.c_str());
   }
   return kExitOk;
@@ -142,7 +142,7 @@ void add_method_options(CLI::App& app, ProfileOptions& options) {
 
 Action add_profile(CLI::App& app) {
   const auto options = std::make_shared<ProfileOptions>();
-  app.add_option("-m,--model", options->model, "model, a GGUF file")->required()->type_name("FILE");
+  add_model_option(app, options->model);
   app.add_option("-f,--file", options->document,
                  "text to read, of the kind that the model is for; - is standard input [made-up "
                  "prose]")
