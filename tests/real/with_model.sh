@@ -9,7 +9,7 @@ fetch_model=$(cd "$(dirname "$0")/../.." && pwd)/scripts/fetch-model
 options=()
 if (($#)); then options=(--offline); fi
 if ! output=$("$fetch_model" "${options[@]}"); then
-  echo "no test with SmolLM2: scripts/fetch-model ${options[*]} has no file" >&2
+  echo "no test with SmolLM2: scripts/fetch-model does not have it" >&2
   if [[ -n ${CI:-} ]]; then
     echo "FAILED: in CI (CI=$CI) this test must run" >&2
     exit 1
