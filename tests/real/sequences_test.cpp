@@ -19,10 +19,13 @@ constexpr size_t kScored = 130;
 constexpr double kNoise = 1.5;
 constexpr double kIndistinguishable = 2;
 
-// Whichever way llama.cpp cuts these into ubatches, no call has fewer than 32 rows, which we leave
-// to it: 512 + 128 by turns; 2 x 256, 2 x 44, 40 on separate caches.
+// The first is ahead, so that rows of one batch see different cells of separate caches too.
+constexpr size_t kAhead = 64;
+
+// Whichever way llama.cpp cuts what follows into ubatches, no call has fewer than 32 rows, which we
+// leave to it: 512 + 88 by turns; 2 x 256, 2 x 44 on separate caches.
 std::vector<Part> two_sequences() {
-  return {{0, 0, text_tokens(0, 340)}, {1, 0, text_tokens(1200, 300)}};
+  return {{0, 0, text_tokens(0, kAhead + 300)}, {1, 0, text_tokens(1200, 300)}};
 }
 
 // Of both sequences, one after the other.
@@ -44,7 +47,11 @@ Rows read_together(const std::string& config, bool unified) {
   configure(config);
   Context context({.cells = 2048, .sequences = 2, .unified = unified});
   reset_report();
-  return joined(context.decode_rows(two_sequences(), kScored, Order::kByTurns));
+  context.decode({{0, 0, text_tokens(0, kAhead)}});
+  std::vector<Part> parts = two_sequences();
+  parts[0].position = kAhead;
+  parts[0].tokens.erase(parts[0].tokens.begin(), parts[0].tokens.begin() + kAhead);
+  return joined(context.decode_rows(parts, kScored, Order::kByTurns));
 }
 
 TEST(RealSequences, EachAsIfAlone) {
