@@ -16,8 +16,9 @@ constexpr int kThreads = 2;
 llama_model* load() {
   llama_log_set([](ggml_log_level, const char*, void*) {}, nullptr);
   plugin();
-  llama_model* loaded = llama_model_load_from_file(SHADOWATTN_MODEL, llama_model_default_params());
-  if (loaded == nullptr) throw std::runtime_error("cannot load " SHADOWATTN_MODEL);
+  const std::string path = model_path();
+  llama_model* loaded = llama_model_load_from_file(path.c_str(), llama_model_default_params());
+  if (loaded == nullptr) throw std::runtime_error("cannot load " + path);
   return loaded;
 }
 
@@ -48,11 +49,38 @@ void add(llama_batch& batch, llama_token token, llama_pos position, llama_seq_id
   batch.logits[i] = wants_logits ? 1 : 0;
 }
 
+struct Place {
+  size_t part = 0;
+  size_t token = 0;
+};
+
+std::vector<Place> places(const std::vector<Part>& parts, Order order) {
+  std::vector<Place> result;
+  for (size_t part = 0; part < parts.size(); ++part) {
+    for (size_t i = 0; i < parts[part].tokens.size(); ++i) result.push_back({part, i});
+  }
+  if (order == Order::kByTurns) {
+    std::stable_sort(result.begin(), result.end(),
+                     [](const Place& a, const Place& b) { return a.token < b.token; });
+  }
+  return result;
+}
+
 }  // namespace
 
 llama_model* model() {
   static llama_model* const loaded = load();
   return loaded;
+}
+
+Tokens tokenize(const std::string& text) {
+  Tokens tokens(text.size() + 8);
+  const int count =
+      llama_tokenize(llama_model_get_vocab(model()), text.data(), static_cast<int32_t>(text.size()),
+                     tokens.data(), static_cast<int32_t>(tokens.size()), true, false);
+  if (count <= 0) throw std::runtime_error("llama_tokenize failed");
+  tokens.resize(static_cast<size_t>(count));
+  return tokens;
 }
 
 Tokens make_prompt(int words, unsigned seed, const std::string& fact, const std::string& question) {
@@ -69,37 +97,35 @@ Tokens make_prompt(int words, unsigned seed, const std::string& fact, const std:
     if (random() % 12 == 0) text += ".";
   }
   text += " " + question;
-  Tokens tokens(text.size() + 8);
-  const int count =
-      llama_tokenize(llama_model_get_vocab(model()), text.data(), static_cast<int32_t>(text.size()),
-                     tokens.data(), static_cast<int32_t>(tokens.size()), true, false);
-  if (count <= 0) throw std::runtime_error("llama_tokenize failed");
-  tokens.resize(static_cast<size_t>(count));
-  return tokens;
+  return tokenize(text);
 }
 
 Context::Context(const Options& options) : context_(make_context(options), llama_free) {}
 
 std::vector<std::vector<float>> Context::decode(const std::vector<Part>& parts) {
-  size_t total = 0;
-  for (const Part& part : parts) total += part.tokens.size();
-  llama_batch batch = llama_batch_init(static_cast<int32_t>(total), 0, 1);
-  std::vector<int32_t> last;
-  for (const Part& part : parts) {
-    for (size_t i = 0; i < part.tokens.size(); ++i) {
-      add(batch, part.tokens[i], part.position + static_cast<llama_pos>(i), part.sequence,
-          i + 1 == part.tokens.size());
-    }
-    last.push_back(batch.n_tokens - 1);
+  std::vector<std::vector<float>> logits;
+  for (Rows& rows : decode_rows(parts, 1)) logits.push_back(std::move(rows[0]));
+  return logits;
+}
+
+std::vector<Rows> Context::decode_rows(const std::vector<Part>& parts, size_t rows, Order order) {
+  const std::vector<Place> batch_places = places(parts, order);
+  llama_batch batch = llama_batch_init(static_cast<int32_t>(batch_places.size()), 0, 1);
+  for (const Place& place : batch_places) {
+    const Part& part = parts[place.part];
+    add(batch, part.tokens[place.token], part.position + static_cast<llama_pos>(place.token),
+        part.sequence, place.token + rows >= part.tokens.size());
   }
   const int result = llama_decode(context_.get(), batch);
   llama_batch_free(batch);
   if (result != 0) throw std::runtime_error("llama_decode: " + std::to_string(result));
   const auto size = llama_vocab_n_tokens(llama_model_get_vocab(model()));
-  std::vector<std::vector<float>> logits;
-  for (const int32_t index : last) {
-    const float* values = llama_get_logits_ith(context_.get(), index);
-    logits.emplace_back(values, values + size);
+  std::vector<Rows> logits(parts.size());
+  for (size_t i = 0; i < batch_places.size(); ++i) {
+    const Place& place = batch_places[i];
+    if (place.token + rows < parts[place.part].tokens.size()) continue;
+    const float* values = llama_get_logits_ith(context_.get(), static_cast<int32_t>(i));
+    logits[place.part].emplace_back(values, values + size);
   }
   return logits;
 }

@@ -1,4 +1,4 @@
-// llama.cpp's C API with bookworm-1m (models/README.md), as the model tests use it.
+// llama.cpp's C API with one model, as the model tests use it.
 #pragma once
 
 #include <cstdint>
@@ -11,9 +11,16 @@
 namespace shadowattn::plugin_test {
 
 using Tokens = std::vector<llama_token>;
+using Rows = std::vector<std::vector<float>>;  ///< logits of positions that follow each other
 
-/// bookworm-1m; loads it (and the backends) on the first call. Throws when that fails.
+/// File of the model; every program that uses this header defines it.
+std::string model_path();
+
+/// The model; loads it (and the backends) on the first call. Throws when that fails.
 llama_model* model();
+
+/// Throws when llama.cpp cannot.
+Tokens tokenize(const std::string& text);
 
 /// Filler text of so many words, with `fact` in the middle and `question` at the end; the same for
 /// the same seed.
@@ -25,6 +32,9 @@ struct Part {
   llama_pos position = 0;  ///< of the first token
   Tokens tokens;
 };
+
+/// How the parts' tokens follow each other in a batch: part by part, or a token of each by turns.
+enum class Order { kByPart, kByTurns };
 
 class Context {
  public:
@@ -40,9 +50,13 @@ class Context {
 
   /// Decodes all parts in one batch; logits after the last token of each. Throws on failure.
   std::vector<std::vector<float>> decode(const std::vector<Part>& parts);
+  /// The same with the logits after each of the last `rows` tokens of each part.
+  std::vector<Rows> decode_rows(const std::vector<Part>& parts, size_t rows,
+                                Order order = Order::kByPart);
   /// Decodes all parts in one batch, then `count` greedy tokens of each, all sequences together.
   std::vector<Tokens> generate(const std::vector<Part>& parts, int count);
   llama_memory_t memory() const { return llama_get_memory(context_.get()); }
+  llama_context* get() const { return context_.get(); }
 
  private:
   std::unique_ptr<llama_context, decltype(&llama_free)> context_;

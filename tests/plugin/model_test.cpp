@@ -10,6 +10,9 @@
 #include "plugin_host.h"
 
 namespace shadowattn::plugin_test {
+
+std::string model_path() { return SHADOWATTN_MODEL; }
+
 namespace {
 
 // What rounding does to logits: F32 here against F16 products in parts of llama.cpp's kernel.
