@@ -236,7 +236,7 @@ void add_text_options(CLI::App& app, EvalOptions& options) {
       ->check(CLI::Range(int64_t{1}, kMostTokens).description(""))
       ->type_name("N");
   app.add_option("--trials", options.trials,
-                 "questions [200]; kld, recall: windows of the text per length [2]")
+                 "questions [200]; kld, recall: windows of the text [2]")
       ->check(CLI::Range(1, kMostTrials).description(""))
       ->type_name("N");
   app.add_option("--facts", options.facts,
