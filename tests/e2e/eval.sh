@@ -21,8 +21,12 @@ expect_keys() {
 number() { sed -nE "s/^  \"$1\": ([-0-9.e]+),?$/\1/p" report.json; }
 holds() { awk "BEGIN { exit !($1) }" || fail "$2: $1"; }
 
-evaluate kld -f document.txt --trials 1 --attn-error 0 --keep 0.3 --floor 16 --baseline llama.cpp
-expect_keys mean_kld same_top_p ppl_dense ppl_shadow kept
+evaluate kld -f document.txt --trials 1 --attn-error 0 --keep 0.3 --floor 16 --baseline dense-fast
+expect_keys mean_kld floor_kld same_top_p ppl_dense ppl_shadow kept
+# llama.cpp's own attention is always there, and first.
+grep -A2 '^| method ' out | tail -1 | grep -qE '^\| llama.cpp +\| +1,024 \|' || fail "no floor"
+holds "$(number floor_kld) > 0 && $(number floor_kld) < $(number mean_kld)" "the floor"
+expect_out '^\| dense-fast +\| +1,024 \| +[0-9]+ \| 100.0 % '
 expect_out '^\| shadow +\| +1,024 \|'
 expect_out '^\| 99.0 % KLD '
 holds "$(number mean_kld) > 1e-6 && $(number mean_kld) < 1" "the divergence is none or huge"

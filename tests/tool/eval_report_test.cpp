@@ -172,9 +172,24 @@ TEST(Methods, AreTheReferenceTheHeadlineAndWhatWasAskedFor) {
   for (const Method& method : methods) EXPECT_EQ(method.config.engine.keep, 0.3);
   EXPECT_EQ(methods[0].config.engine.precision, Precision::kF32);
   EXPECT_EQ(methods[1].config.engine.mode, Mode::kOracle);
-  EXPECT_FALSE(make_methods({"llama.cpp"}, config)[1].config.enabled);
+  EXPECT_FALSE(make_methods({kFloor}, config)[1].config.enabled);
   for (const std::string& name : method_names()) EXPECT_EQ(method_problem(name), "");
   EXPECT_NE(method_problem("sparse").find("known: dense"), std::string::npos);
+}
+
+TEST(Methods, OnlyTheReferenceIsInF32Anyway) {
+  for (const Precision precision : {Precision::kFast, Precision::kF32}) {
+    Config config;
+    config.engine.precision = precision;
+    const std::vector<Method> methods = make_methods({"dense-fast"}, config);
+    ASSERT_EQ(methods.size(), 3U);
+    EXPECT_EQ(methods[0].config.engine.precision, Precision::kF32);
+    EXPECT_EQ(methods[1].name, "dense-fast");
+    EXPECT_EQ(methods[1].config.engine.mode, Mode::kDense);
+    EXPECT_TRUE(methods[1].config.enabled);
+    EXPECT_TRUE(keeps_all(methods[1]));
+    for (size_t i = 1; i < 3; ++i) EXPECT_EQ(methods[i].config.engine.precision, precision);
+  }
 }
 
 }  // namespace

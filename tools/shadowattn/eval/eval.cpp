@@ -101,6 +101,13 @@ std::vector<RecallSetting> recall_settings(const EvalOptions& options, const Con
   return settings;
 }
 
+// kld is beside its floor always.
+std::vector<Method> methods_of(const EvalOptions& options, const Config& config) {
+  std::vector<std::string> named = options.baselines;
+  if (options.task == "kld") named.emplace_back(kFloor);
+  return make_methods(named, config);
+}
+
 int trials_of(const EvalOptions& options) {
   if (options.trials > 0) return options.trials;
   return text_task(options.task) != nullptr ? kQuestions : kWindows;
@@ -213,8 +220,7 @@ int run_eval(const EvalOptions& options) {
   const std::unique_ptr<LlamaModel> model = load_model(runtime, path);
   const Workplace workplace{runtime, plugin, *model, options.threads, options.ubatch};
   const EvalFacts facts = make_facts(options, *model, config);
-  write_report(options, run_task(options, workplace, facts, make_methods(options.baselines, config),
-                                 document));
+  write_report(options, run_task(options, workplace, facts, methods_of(options, config), document));
   return kExitOk;
 }
 
@@ -226,6 +232,14 @@ void add_list_option(CLI::App& app, const std::string& flag, const std::string& 
       ->check([key](const std::string& value) { return config_problem(key, value); })
       ->type_name("LIST")
       ->group("Attention");
+}
+
+// The plug-in's default, as `run` has it.
+std::string default_of(const std::string& key) {
+  for (const ConfigValue& known : config_values(Config())) {
+    if (known.key == key) return " [" + known.value + "]";
+  }
+  return "";
 }
 
 void add_text_options(CLI::App& app, EvalOptions& options) {
@@ -272,9 +286,10 @@ Action add_eval(CLI::App& app) {
   app.add_option("-m,--model", options->model, "model, a GGUF file [the reference model]")
       ->type_name("FILE");
   add_text_options(app, *options);
-  app.add_option("--baseline", options->baselines,
-                 "methods to compare beside dense and shadow: oracle, sparse-f32, block, window, "
-                 "npu-int8, llama.cpp")
+  app.add_option(
+         "--baseline", options->baselines,
+         "methods to compare beside dense and shadow (kld: and llama.cpp): dense-fast, oracle, "
+         "sparse-f32, block, window, npu-int8, llama.cpp")
       ->delimiter(',')
       ->check([](const std::string& name) { return method_problem(name); })
       ->type_name("LIST");
@@ -286,11 +301,13 @@ Action add_eval(CLI::App& app) {
       ->type_name("FILE");
   app.add_option("--html", options->html_path, "write the result as a web page to this file")
       ->type_name("FILE");
-  add_list_option(app, "--attn-error", "attn_error", options->attn_errors,
-                  "share of softmax mass a query may lose; recall: several [0.05]");
+  add_list_option(
+      app, "--attn-error", "attn_error", options->attn_errors,
+      "share of softmax mass a query may lose; recall: several" + default_of("attn_error"));
   add_list_option(app, "--keep", "keep", options->keeps,
                   "share of the visible tokens to attend to at most; recall: several, with "
-                  "attn_error 0 [1]");
+                  "attn_error 0" +
+                      default_of("keep"));
   options->attention.add_shared_to(app);
   options->attention.add_config_to(
       app, {"mode", "attn_error", "keep", "min_rows", "threads", "report", "trace"});

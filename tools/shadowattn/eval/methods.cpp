@@ -5,23 +5,21 @@
 namespace shadowattn::tool::eval {
 namespace {
 
-constexpr char kHost[] = "llama.cpp";
-
 struct NamedMode {
   const char* name;
   Mode mode;
 };
 
 constexpr NamedMode kModes[] = {
-    {kReference, Mode::kDense},       {kHost, Mode::kDense},        {"oracle", Mode::kOracle},
-    {"sparse-f32", Mode::kSparseF32}, {kHeadline, Mode::kShadow},   {"block", Mode::kBlock},
-    {"window", Mode::kWindow},        {"npu-int8", Mode::kNpuInt8},
+    {kReference, Mode::kDense}, {kFloor, Mode::kDense},           {"dense-fast", Mode::kDense},
+    {"oracle", Mode::kOracle},  {"sparse-f32", Mode::kSparseF32}, {kHeadline, Mode::kShadow},
+    {"block", Mode::kBlock},    {"window", Mode::kWindow},        {"npu-int8", Mode::kNpuInt8},
 };
 
 Method make_method(const NamedMode& mode, Config config) {
-  config.enabled = mode.name != std::string(kHost);
+  config.enabled = mode.name != std::string(kFloor);
   config.engine.mode = mode.mode;
-  if (mode.mode == Mode::kDense) config.engine.precision = Precision::kF32;
+  if (mode.name == std::string(kReference)) config.engine.precision = Precision::kF32;
   // Questions and answers have few rows; the plug-in takes them too.
   config.min_rows = 1;
   return {mode.name, std::move(config)};
