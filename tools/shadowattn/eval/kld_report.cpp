@@ -24,6 +24,16 @@ struct LengthStatistics {
   std::vector<MethodStatistics> methods;
 };
 
+bool is_shadow(const MethodTokens& method) {
+  return method.method.config.engine.mode == Mode::kShadow;
+}
+
+// Beside other settings of shadow the headline is named after its own.
+std::string label_of(const MethodTokens& method, const KldLength& length) {
+  const bool several = std::count_if(length.methods.begin(), length.methods.end(), is_shadow) > 1;
+  return several && is_shadow(method) ? shadow_at(method.method.config).name : method.method.name;
+}
+
 // NaN when llama.cpp's own attention is not among the methods.
 double floor_of(const LengthStatistics& length) {
   for (const MethodStatistics& method : length.methods) {
@@ -38,7 +48,7 @@ std::vector<LengthStatistics> statistics_of(const std::vector<KldLength>& length
     all.push_back({&length, {}});
     std::vector<MethodStatistics>& methods = all.back().methods;
     for (const MethodTokens& method : length.methods) {
-      methods.push_back({&method, method.method.name, kld_statistics(method.tokens)});
+      methods.push_back({&method, label_of(method, length), kld_statistics(method.tokens)});
     }
     const double floor = floor_of(all.back());
     for (MethodStatistics& method : methods) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "settings.h"
+
 namespace shadowattn::tool::eval {
 namespace {
 
@@ -54,6 +56,12 @@ std::vector<Method> make_methods(const std::vector<std::string>& baselines, cons
     }
   }
   return methods;
+}
+
+Method shadow_at(const Config& config) {
+  Method method = make_method({kHeadline, Mode::kShadow}, config);
+  method.name += ", " + setting_text({config.engine.attn_error, config.engine.keep});
+  return method;
 }
 
 bool keeps_all(const Method& method) {

@@ -29,6 +29,9 @@ std::string method_problem(const std::string& name);
 /// dense-fast is the same as `config` says.
 std::vector<Method> make_methods(const std::vector<std::string>& baselines, const Config& config);
 
+/// The headline's method at another setting, and named after it: "shadow, attn_error 0.05".
+Method shadow_at(const Config& config);
+
 /// True for methods that attend to every token.
 bool keeps_all(const Method& method);
 
