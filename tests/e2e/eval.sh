@@ -5,8 +5,9 @@
 make_document document.txt 600
 
 # evaluate <task> <options>...: writes report.json and page.html.
+tokens=1024
 evaluate() {
-  run_case 0 "$shadowattn" eval "$@" -c 1024 -o report.json --html page.html
+  run_case 0 "$shadowattn" eval "$@" -c "$tokens" -o report.json --html page.html
   grep -q "\"task\": \"$1\"" report.json || fail "no task in the JSON of $1"
   grep -q '</html>' page.html || fail "the page of $1 is not whole"
   ! grep -qiE '<script|https?://' page.html || fail "the page of $1 needs something from elsewhere"
@@ -21,8 +22,12 @@ expect_keys() {
 number() { sed -nE "s/^  \"$1\": ([-0-9.e]+),?$/\1/p" report.json; }
 holds() { awk "BEGIN { exit !($1) }" || fail "$2: $1"; }
 
-evaluate kld -f document.txt --trials 1 --attn-error 0 --keep 0.3 --floor 16 --baseline llama.cpp
-expect_keys mean_kld same_top_p ppl_dense ppl_shadow kept
+evaluate kld -f document.txt --trials 1 --attn-error 0 --keep 0.3 --floor 16 --baseline dense-fast
+expect_keys mean_kld floor_kld same_top_p ppl_dense ppl_shadow kept
+# llama.cpp's own attention is always there, and first.
+grep -A2 '^| method ' out | tail -1 | grep -qE '^\| llama.cpp +\| +1,024 \|' || fail "no floor"
+holds "$(number floor_kld) > 0 && $(number floor_kld) < $(number mean_kld)" "the floor"
+expect_out '^\| dense-fast +\| +1,024 \| +[0-9]+ \| 100.0 % '
 expect_out '^\| shadow +\| +1,024 \|'
 expect_out '^\| 99.0 % KLD '
 holds "$(number mean_kld) > 1e-6 && $(number mean_kld) < 1" "the divergence is none or huge"
@@ -37,6 +42,32 @@ evaluate kld -f document.txt --trials 1 --attn-error 0 --keep 0.3 --floor 16 -t 
 for key in mean_kld kept; do
   holds "$(number $key) == $(sed -nE "s/^  \"$key\": ([-0-9.e]+),?$/\1/p" first.json)" \
     "another $key with one thread"
+done
+
+# Several settings and lengths side by side, in one reading; with one setting the same figures.
+tokens=2500
+evaluate kld -f document.txt --trials 1 --attn-error 0.01,0.05 --keep 0.3 -b 300
+for context in 2,048 2,500; do
+  for name in llama.cpp 'shadow, attn_error 0.01' 'shadow, attn_error 0.05' 'shadow, keep 0.3'; do
+    expect_out "^\\| $name +\\| +$context \\|"
+  done
+done
+holds "$(number attn_error) == 0.01 && $(number keep) == 1" "the headline is the first"
+# kept_of <method>: of the longest context.
+kept_of() {
+  grep -A3 "\"name\": \"$1\"" report.json | sed -nE 's/.*"kept": ([0-9.]+).*/\1/p' | tail -1
+}
+holds "$(kept_of shadow) == $(number kept)" "the headline's kept"
+holds "$(kept_of 'shadow, attn_error 0.05') < $(kept_of shadow)" "a looser dial keeps more"
+holds "$(kept_of 'shadow, keep 0.3') < 0.4" "the share kept"
+[[ $(grep -A2 '"context": 2048' report.json | sed -nE 's/.*"tokens": ([0-9]+),/\1/p') == 1024 ]] ||
+  fail "not the second half of 2,048"
+cp report.json first.json
+evaluate kld -f document.txt --trials 1 -b 300
+tokens=1024
+for key in mean_kld floor_kld kept attn_error; do
+  holds "$(number $key) == $(sed -nE "s/^  \"$key\": ([-0-9.e]+),?$/\1/p" first.json)" \
+    "another $key by itself, by default"
 done
 
 # Everything kept: no difference but that of 16-bit operands.
@@ -76,6 +107,21 @@ holds "$(number mass_mean) > 0.3 && $(number mass_mean) <= 1" "the mass kept"
 holds "$(number mass_p1) <= $(number mass_mean)" "the first percentile is above the mean"
 expect_out '^\| shadow +\| +keep 0.5 '
 grep -q 'class="cell"' page.html || fail "no heat map"
+
+# Who shares a list, side by side: the coarser, the more is kept.
+evaluate recall -f document.txt --trials 1 --attn-error 0.05 --floor 1 -b 128 \
+  --granularity 1x1,8x1,8xgroup
+kept_by() { sed -nE "s/^\| shadow +\|[^|]*\| +$1 \| +([0-9.]+) \|.*/\1/p" out; }
+holds "$(kept_by 1x1) < $(kept_by 8x1) && $(kept_by 8x1) < $(kept_by 8xgroup)" "kept by list"
+[[ $(grep -cE '^      "granularity": "(1x1|8x1|8xgroup)"' report.json) == 3 ]] || fail "granularity"
+# row_by <lists>: without the padding, which depends on the other rows.
+row_by() { grep -E "^\| shadow .* $1 " out | tr -s ' '; }
+group=$(row_by 8xgroup) alone=$(row_by 1x1)
+evaluate recall -f document.txt --trials 1 --attn-error 0.05 --floor 1 -b 128
+[[ -n $group && $(row_by 8xgroup) == "$group" ]] || fail "8xgroup is not the default"
+evaluate recall -f document.txt --trials 1 --attn-error 0.05 --floor 1 -b 128 --rows 1 \
+  --share-heads no
+[[ -n $alone && $(row_by 1x1) == "$alone" ]] || fail "1x1 is not --rows 1 --share-heads no"
 
 # The other methods take part; nobody keeps more mass in as many tokens than the oracle.
 methods=(oracle sparse-f32 block window npu-int8)
@@ -122,7 +168,11 @@ refused 2 'no baseline "dens"; known: dense' kld --baseline dens
 refused 2 'trials' needle --trials 0
 refused 2 'at least 512 tokens' needle -c 300
 refused 2 'at least 128 tokens' kld -c 100
-refused 2 'takes one --attn-error' kld --attn-error 0.1,0.2
+refused 2 'takes one --attn-error' needle --attn-error 0.1,0.2
+refused 2 'only recall does' kld --granularity 8x1
+refused 2 'ROWSx1 .*found 8x2' recall --granularity 8x2
+refused 2 'ROWS from 1 to 64, found 65x1' recall --granularity 1x1,65x1
+refused 2 'one or the other' recall --granularity 8x1 --rows 4
 refused 2 'attn_error' kld --attn-error 1
 refused 2 'keep' kld --keep 0
 refused 2 'auto, on or off' needle --chat maybe

@@ -3,10 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <random>
 
+#include "eval/kld_windows.h"
 #include "eval/ranks.h"
 
 namespace shadowattn::tool::eval {
@@ -51,6 +53,25 @@ TEST(CompareLogits, IsThePlainFormula) {
   }
 }
 
+TEST(CompareLogits, SeveralAtOnceAreEachByItself) {
+  std::mt19937 generator(3);
+  const std::vector<float> reference = random_logits(generator, 200);
+  const std::vector<float> a = random_logits(generator, 200);
+  const std::vector<float> b = random_logits(generator, 200);
+  const std::vector<std::span<const float>> others = {a, reference, b};
+  std::vector<TokenComparison> results(others.size());
+  compare_logits(reference, others, 5, results);
+  for (size_t i = 0; i < others.size(); ++i) {
+    const TokenComparison alone = compare_logits(reference, others[i], 5);
+    EXPECT_EQ(results[i].kld, alone.kld);
+    EXPECT_EQ(results[i].nll, alone.nll);
+    EXPECT_EQ(results[i].reference_nll, alone.reference_nll);
+    EXPECT_EQ(results[i].delta_p, alone.delta_p);
+    EXPECT_EQ(results[i].same_top, alone.same_top);
+  }
+  EXPECT_NE(results[0].kld, results[2].kld);
+}
+
 TEST(TokenNll, IsThatOfTheComparison) {
   const std::vector<float> logits = {0.5F, -2, 3, 1e3F, 7};
   for (size_t token = 0; token < logits.size(); ++token) {
@@ -91,6 +112,53 @@ TEST(CompareLogits, HugeLogitsAndHiddenWordsStayFinite) {
   const TokenComparison hidden =
       compare_logits(std::vector<float>{1, 1, none}, std::vector<float>{1, 1, none}, 0);
   EXPECT_NEAR(hidden.kld, 0, 1e-6);
+}
+
+TEST(Windows, LengthsDoubleUpToTheContext) {
+  EXPECT_EQ(window_lengths(1024), (std::vector<int64_t>{1024}));
+  EXPECT_EQ(window_lengths(2048), (std::vector<int64_t>{2048}));
+  EXPECT_EQ(window_lengths(5000), (std::vector<int64_t>{2048, 4096, 5000}));
+  EXPECT_EQ(window_lengths(8192), (std::vector<int64_t>{2048, 4096, 8192}));
+}
+
+TEST(Windows, LieSideBySideOverTheWholeText) {
+  EXPECT_EQ(window_starts(1000, 100, 2), (std::vector<int64_t>{0, 500}));
+  EXPECT_EQ(window_starts(1000, 300, 5), (std::vector<int64_t>{0, 300, 600}));
+  EXPECT_TRUE(window_starts(99, 100, 2).empty());
+}
+
+TEST(Windows, TheSecondHalfOfEachLengthIsScoredWithoutAGap) {
+  EXPECT_EQ(scored_rows(2048, 8192), (ScoredRows{1024, 2048}));
+  EXPECT_EQ(scored_rows(8192, 8192), (ScoredRows{4096, 8191}));  // the last has no successor
+  EXPECT_EQ(scored_rows(200, 200), (ScoredRows{100, 199}));
+  for (const int64_t context : {128, 2047, 2048, 2049, 3000, 4097, 5000, 8192, 10000}) {
+    int64_t end = std::min<int64_t>(context, 2048) / 2;
+    for (const int64_t length : window_lengths(context)) {
+      const ScoredRows rows = scored_rows(length, context);
+      EXPECT_LE(rows.first, end) << context;
+      EXPECT_GE(rows.end, end) << context;
+      end = rows.end;
+    }
+    EXPECT_EQ(end, context - 1);
+  }
+}
+
+TEST(Windows, StepsStopAtEveryLength) {
+  EXPECT_EQ(step_ends(2500, 1000), (std::vector<int64_t>{1000, 2000, 2048, 2500}));
+  EXPECT_EQ(step_ends(300, 512), (std::vector<int64_t>{300}));
+  for (const int64_t ubatch : {100, 512, 3000}) {
+    const std::vector<int64_t> ends = step_ends(5000, ubatch);
+    int64_t start = 0;
+    for (const int64_t end : ends) {
+      EXPECT_GT(end, start);
+      EXPECT_LE(end - start, ubatch);
+      start = end;
+    }
+    EXPECT_EQ(start, 5000);
+    for (const int64_t length : {2048, 4096}) {
+      EXPECT_EQ(std::count(ends.begin(), ends.end(), length), 1) << ubatch;
+    }
+  }
 }
 
 TEST(Percentile, LiesBetweenNeighbours) {

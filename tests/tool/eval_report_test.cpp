@@ -3,11 +3,15 @@
 
 #include <cmath>
 #include <limits>
+#include <memory>
 
 #include "eval/methods.h"
 #include "eval/page.h"
 #include "eval/plots.h"
 #include "eval/recall_statistics.h"
+#include "eval/settings.h"
+#include "failure.h"
+#include "shadowattn/profile.h"
 
 namespace shadowattn::tool::eval {
 namespace {
@@ -172,9 +176,85 @@ TEST(Methods, AreTheReferenceTheHeadlineAndWhatWasAskedFor) {
   for (const Method& method : methods) EXPECT_EQ(method.config.engine.keep, 0.3);
   EXPECT_EQ(methods[0].config.engine.precision, Precision::kF32);
   EXPECT_EQ(methods[1].config.engine.mode, Mode::kOracle);
-  EXPECT_FALSE(make_methods({"llama.cpp"}, config)[1].config.enabled);
+  EXPECT_FALSE(make_methods({kFloor}, config)[1].config.enabled);
   for (const std::string& name : method_names()) EXPECT_EQ(method_problem(name), "");
   EXPECT_NE(method_problem("sparse").find("known: dense"), std::string::npos);
+}
+
+TEST(Methods, OnlyTheReferenceIsInF32Anyway) {
+  for (const Precision precision : {Precision::kFast, Precision::kF32}) {
+    Config config;
+    config.engine.precision = precision;
+    const std::vector<Method> methods = make_methods({"dense-fast"}, config);
+    ASSERT_EQ(methods.size(), 3U);
+    EXPECT_EQ(methods[0].config.engine.precision, Precision::kF32);
+    EXPECT_EQ(methods[1].name, "dense-fast");
+    EXPECT_EQ(methods[1].config.engine.mode, Mode::kDense);
+    EXPECT_TRUE(methods[1].config.enabled);
+    EXPECT_TRUE(keeps_all(methods[1]));
+    for (size_t i = 1; i < 3; ++i) EXPECT_EQ(methods[i].config.engine.precision, precision);
+  }
+}
+
+TEST(Methods, AnotherSettingOfShadowIsNamedAfterIt) {
+  Config config;
+  config.engine.mode = Mode::kDense;
+  config.engine.attn_error = 0.05;
+  EXPECT_EQ(shadow_at(config).name, "shadow, attn_error 0.05");
+  EXPECT_EQ(shadow_at(config).config.engine.mode, Mode::kShadow);
+  config.engine.keep = 0.3;
+  EXPECT_EQ(shadow_at(config).name, "shadow, attn_error 0.05, keep at most 0.3");
+  config.engine.attn_error = 0;
+  EXPECT_EQ(shadow_at(config).name, "shadow, keep 0.3");
+}
+
+TEST(Settings, StandEachByItselfAndOnce) {
+  const std::vector<double> errors = {0.01, 0.05, 0.01};
+  const std::vector<double> keeps = {0.2, 0.1};
+  EXPECT_EQ(separate_settings(errors, keeps),
+            (std::vector<Setting>{{0.01, 1}, {0.05, 1}, {0, 0.2}, {0, 0.1}}));
+  EXPECT_TRUE(separate_settings({}, {}).empty());
+}
+
+TEST(Settings, ShortenListsOnlyOfShares) {
+  EngineOptions options;
+  options.keep_floor = 100;
+  EXPECT_EQ(options_at(options, Setting{0, 0.2}, true).keep_floor, 1);
+  EXPECT_EQ(options_at(options, Setting{0, 0.2}, false).keep_floor, 100);
+  const EngineOptions by_mass = options_at(options, Setting{0.05, 1}, true);
+  EXPECT_EQ(by_mass.keep_floor, 100);
+  EXPECT_EQ(by_mass.attn_error, 0.05);
+  EXPECT_EQ(by_mass.keep, 1);
+}
+
+TEST(Granularity, IsReadAsItIsWritten) {
+  for (const char* text : {"1x1", "8x1", "64x1", "1xgroup", "8xgroup", "64xgroup"}) {
+    EXPECT_EQ(granularity_problem(text), "");
+    EXPECT_EQ(granularity_text(parse_granularity(text)), text);
+  }
+  EXPECT_EQ(parse_granularity("64x1"), (Granularity{64, false}));
+  EXPECT_EQ(parse_granularity("8xgroup"), (Granularity{8, true}));
+  for (const char* text : {"", "8", "x1", "8x", "8x2", "0x1", "65x1", "-1x1", "8 x1", "8x1 ", "8X1",
+                           "8xgroups", "8x1x1", "99999999999x1"}) {
+    const std::string problem = granularity_problem(text);
+    EXPECT_NE(problem.find("ROWSx1"), std::string::npos) << text;
+    EXPECT_NE(problem.find(std::string("found ")), std::string::npos) << text;
+    EXPECT_THROW(parse_granularity(text), Failure) << text;
+  }
+}
+
+TEST(Granularity, GoesBeforeWhatAProfileChose) {
+  Profile profile;
+  profile.layers.resize(1);
+  profile.layers[0].kv_heads.resize(2);
+  profile.layers[0].kv_heads[1].lists = {true, 4, true};
+  EngineOptions options;
+  options.profile = std::make_shared<const Profile>(profile);
+  const EngineOptions changed = options_at(options, Granularity{32, false});
+  EXPECT_EQ(granularity_of(changed), (Granularity{32, false}));
+  EXPECT_EQ(changed.profile->layers[0].kv_heads[0].lists, (ListShape{false, 32, false}));
+  EXPECT_EQ(changed.profile->layers[0].kv_heads[1].lists, (ListShape{true, 32, false}));
+  EXPECT_EQ(options.profile->layers[0].kv_heads[0].lists, ListShape());
 }
 
 }  // namespace

@@ -1,8 +1,10 @@
 // shadowattn eval: what sparse attention costs, measured against dense attention in the same run.
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <span>
 
 #include "attention_options.h"
 #include "command.h"
@@ -12,6 +14,7 @@
 #include "input.h"
 #include "interrupt.h"
 #include "report.h"
+#include "settings.h"
 #include "text.h"
 
 namespace shadowattn::tool {
@@ -42,6 +45,7 @@ struct EvalOptions {
   int ubatch = 512;
   std::vector<double> attn_errors;
   std::vector<double> keeps;
+  std::vector<std::string> granularities;
   std::vector<std::string> baselines;
   std::string chat = "auto";
   int facts = 0;  // 0: one and several
@@ -66,39 +70,66 @@ bool is_task(const std::string& name) {
 }
 
 void check_lists(const EvalOptions& options) {
-  if (options.task == "recall") return;
-  if (options.attn_errors.size() <= 1 && options.keeps.size() <= 1) return;
-  throw Failure(options.task + " takes one --attn-error and one --keep; only recall takes lists",
-                kExitUsage);
-}
-
-Config headline_config(const EvalOptions& options, const std::string& model) {
-  Config config = options.attention.config_for(model);
-  if (options.task == "recall") {
-    if (!options.attn_errors.empty()) {
-      config.engine.attn_error = options.attn_errors.front();
-    } else if (!options.keeps.empty()) {
-      config.engine.attn_error = 0;
-      config.engine.keep = options.keeps.front();
-    }
-    return config;
+  if (text_task(options.task) != nullptr &&
+      (options.attn_errors.size() > 1 || options.keeps.size() > 1)) {
+    throw Failure(
+        options.task + " takes one --attn-error and one --keep; only kld and recall take lists",
+        kExitUsage);
   }
-  if (!options.attn_errors.empty()) config.engine.attn_error = options.attn_errors.front();
-  if (!options.keeps.empty()) config.engine.keep = options.keeps.front();
-  return config;
+  if (options.granularities.empty()) return;
+  if (options.task != "recall") {
+    throw Failure(options.task + " takes no --granularity; only recall does", kExitUsage);
+  }
+  if (options.attention.given("rows") || options.attention.given("share_heads")) {
+    throw Failure("--granularity says what --rows and --share-heads would: give one or the other",
+                  kExitUsage);
+  }
 }
 
-// The first is the headline: with neither option the plug-in's own setting.
-std::vector<RecallSetting> recall_settings(const EvalOptions& options, const Config& config) {
-  std::vector<RecallSetting> settings;
+// Whether --attn-error and --keep are one setting, not several side by side.
+bool is_one_setting(const EvalOptions& options) {
+  if (options.task == "recall") return false;
+  if (text_task(options.task) != nullptr) return true;
+  return options.keeps.empty() ? options.attn_errors.size() <= 1
+                               : options.keeps.size() == 1 && options.attn_errors.size() == 1;
+}
+
+// Side by side; the first is the headline. Neither option is recall's case alone.
+std::vector<Setting> settings_of(const EvalOptions& options, const Config& config) {
   const bool neither = options.attn_errors.empty() && options.keeps.empty();
-  if (neither) settings.push_back({config.engine.attn_error, 1});
-  for (const double error : options.attn_errors) settings.push_back({error, 1});
-  for (const double keep : options.keeps) settings.push_back({0, keep});
-  if (neither) {
-    for (const double keep : kShares) settings.push_back({0, keep});
+  if (neither) return separate_settings(std::span(&config.engine.attn_error, 1), kShares);
+  return separate_settings(options.attn_errors, options.keeps);
+}
+
+// The headline first.
+std::vector<Config> configs_of(const EvalOptions& options, const std::string& model) {
+  Config config = options.attention.config_for(model);
+  if (is_one_setting(options)) {
+    if (!options.attn_errors.empty()) config.engine.attn_error = options.attn_errors.front();
+    if (!options.keeps.empty()) config.engine.keep = options.keeps.front();
+    return {config};
   }
-  return settings;
+  const bool short_lists = !options.attention.given("floor");
+  std::vector<Config> configs;
+  for (const Setting& setting : settings_of(options, config)) {
+    configs.push_back(config);
+    configs.back().engine = options_at(config.engine, setting, short_lists);
+  }
+  return configs;
+}
+
+// kld is beside its floor always, and shadow beside its other settings.
+std::vector<Method> methods_of(const EvalOptions& options, const std::vector<Config>& configs) {
+  std::vector<std::string> named = options.baselines;
+  if (options.task != "kld") return make_methods(named, configs.front());
+  named.emplace_back(kFloor);
+  std::vector<Method> methods = make_methods(named, configs.front());
+  auto place = std::find_if(methods.begin(), methods.end(),
+                            [](const Method& method) { return method.name == kHeadline; });
+  for (size_t i = 1; i < configs.size(); ++i) {
+    place = methods.insert(std::next(place), shadow_at(configs[i]));
+  }
+  return methods;
 }
 
 int trials_of(const EvalOptions& options) {
@@ -159,7 +190,10 @@ Report run_task(const EvalOptions& options, const Workplace& workplace, const Ev
   RecallOptions recall;
   recall.context = options.context;
   recall.windows = trials_of(options);
-  recall.settings = recall_settings(options, methods.front().config);
+  recall.settings = settings_of(options, methods.front().config);
+  for (const std::string& item : options.granularities) {
+    recall.granularities.push_back(parse_granularity(item));
+  }
   recall.floor_given = options.attention.given("floor");
   return recall_report(facts, run_recall(workplace, methods, text, recall));
 }
@@ -208,13 +242,13 @@ int run_eval(const EvalOptions& options) {
   const std::string document = options.document.empty() ? "" : load_document(options.document).text;
   const InterruptGuard guard;
   LlamaRuntime runtime;
-  const Config config = headline_config(options, path);  // reads the model's profile by ggml
+  const std::vector<Config> configs = configs_of(options, path);  // reads the profile by ggml
   const PluginControl plugin(runtime);
   const std::unique_ptr<LlamaModel> model = load_model(runtime, path);
   const Workplace workplace{runtime, plugin, *model, options.threads, options.ubatch};
-  const EvalFacts facts = make_facts(options, *model, config);
-  write_report(options, run_task(options, workplace, facts, make_methods(options.baselines, config),
-                                 document));
+  const EvalFacts facts = make_facts(options, *model, configs.front());
+  write_report(options,
+               run_task(options, workplace, facts, methods_of(options, configs), document));
   return kExitOk;
 }
 
@@ -228,6 +262,31 @@ void add_list_option(CLI::App& app, const std::string& flag, const std::string& 
       ->group("Attention");
 }
 
+// The plug-in's default, as `run` has it.
+std::string default_of(const std::string& key) {
+  for (const ConfigValue& known : config_values(Config())) {
+    if (known.key == key) return " [" + known.value + "]";
+  }
+  return "";
+}
+
+void add_setting_options(CLI::App& app, EvalOptions& options) {
+  add_list_option(app, "--attn-error", "attn_error", options.attn_errors,
+                  "share of softmax mass a query may lose; kld, recall: several side by side" +
+                      default_of("attn_error"));
+  add_list_option(app, "--keep", "keep", options.keeps,
+                  "share of the visible tokens to attend to at most; kld, recall: several side by "
+                  "side, with attn_error 0" +
+                      default_of("keep"));
+  app.add_option("--granularity", options.granularities,
+                 "recall: who shares a list, ROWSx1 (a query head its own) or ROWSxgroup, several "
+                 "side by side [--rows, --share-heads]")
+      ->delimiter(',')
+      ->check([](const std::string& item) { return granularity_problem(item); })
+      ->type_name("LIST")
+      ->group("Attention");
+}
+
 void add_text_options(CLI::App& app, EvalOptions& options) {
   app.add_option("-f,--file", options.document,
                  "text, a long one; - is standard input [made-up prose]")
@@ -236,7 +295,7 @@ void add_text_options(CLI::App& app, EvalOptions& options) {
       ->check(CLI::Range(int64_t{1}, kMostTokens).description(""))
       ->type_name("N");
   app.add_option("--trials", options.trials,
-                 "questions [200]; kld, recall: windows of the text per length [2]")
+                 "questions [200]; kld, recall: windows of the text [2]")
       ->check(CLI::Range(1, kMostTrials).description(""))
       ->type_name("N");
   app.add_option("--facts", options.facts,
@@ -271,9 +330,10 @@ Action add_eval(CLI::App& app) {
       ->type_name("TASK");
   add_model_option(app, options->model);
   add_text_options(app, *options);
-  app.add_option("--baseline", options->baselines,
-                 "methods to compare beside dense and shadow: oracle, sparse-f32, block, window, "
-                 "npu-int8, llama.cpp")
+  app.add_option(
+         "--baseline", options->baselines,
+         "methods to compare beside dense and shadow (kld: and llama.cpp): dense-fast, oracle, "
+         "sparse-f32, block, window, npu-int8, llama.cpp")
       ->delimiter(',')
       ->check([](const std::string& name) { return method_problem(name); })
       ->type_name("LIST");
@@ -285,11 +345,7 @@ Action add_eval(CLI::App& app) {
       ->type_name("FILE");
   app.add_option("--html", options->html_path, "write the result as a web page to this file")
       ->type_name("FILE");
-  add_list_option(app, "--attn-error", "attn_error", options->attn_errors,
-                  "share of softmax mass a query may lose; recall: several [0.05]");
-  add_list_option(app, "--keep", "keep", options->keeps,
-                  "share of the visible tokens to attend to at most; recall: several, with "
-                  "attn_error 0 [1]");
+  add_setting_options(app, *options);
   options->attention.add_shared_to(app);
   options->attention.add_config_to(
       app, {"mode", "attn_error", "keep", "min_rows", "threads", "report", "trace"});

@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
 #include <utility>
 
 #include "plots.h"
@@ -11,7 +14,9 @@ using Json = nlohmann::ordered_json;
 
 struct MethodStatistics {
   const MethodTokens* run = nullptr;
+  std::string label;  // in tables
   KldStatistics statistics;
+  double over_floor = 0;  // mean KLD over that of llama.cpp's own attention
 };
 
 struct LengthStatistics {
@@ -19,12 +24,35 @@ struct LengthStatistics {
   std::vector<MethodStatistics> methods;
 };
 
+bool is_shadow(const MethodTokens& method) {
+  return method.method.config.engine.mode == Mode::kShadow;
+}
+
+// Beside other settings of shadow the headline is named after its own.
+std::string label_of(const MethodTokens& method, const KldLength& length) {
+  const bool several = std::count_if(length.methods.begin(), length.methods.end(), is_shadow) > 1;
+  return several && is_shadow(method) ? shadow_at(method.method.config).name : method.method.name;
+}
+
+// NaN when llama.cpp's own attention is not among the methods.
+double floor_of(const LengthStatistics& length) {
+  for (const MethodStatistics& method : length.methods) {
+    if (method.run->method.name == kFloor) return method.statistics.kld.value;
+  }
+  return std::numeric_limits<double>::quiet_NaN();
+}
+
 std::vector<LengthStatistics> statistics_of(const std::vector<KldLength>& lengths) {
   std::vector<LengthStatistics> all;
   for (const KldLength& length : lengths) {
     all.push_back({&length, {}});
+    std::vector<MethodStatistics>& methods = all.back().methods;
     for (const MethodTokens& method : length.methods) {
-      all.back().methods.push_back({&method, kld_statistics(method.tokens)});
+      methods.push_back({&method, label_of(method, length), kld_statistics(method.tokens)});
+    }
+    const double floor = floor_of(all.back());
+    for (MethodStatistics& method : methods) {
+      method.over_floor = method.statistics.kld.value / floor;
     }
   }
   return all;
@@ -36,18 +64,21 @@ std::string uncertain(Uncertain value, int decimals, double factor = 1,
          format_fixed(factor * value.error, decimals) + unit;
 }
 
+std::string ratio_text(double ratio) { return std::isfinite(ratio) ? format_fixed(ratio, 2) : "-"; }
+
 Grid overview(const std::vector<LengthStatistics>& lengths) {
   Grid grid;
-  grid.header = {"method", "context",  "tokens",   "kept",       "PPL dense",
-                 "PPL",    "mean KLD", "99 % KLD", "same top p", "RMS Δp"};
+  grid.header = {"method",   "context",     "tokens",   "kept",       "PPL dense", "PPL",
+                 "mean KLD", "KLD x floor", "99 % KLD", "same top p", "RMS Δp"};
   for (const LengthStatistics& length : lengths) {
-    for (const auto& [run, statistics] : length.methods) {
+    for (const auto& [run, label, statistics, over_floor] : length.methods) {
       grid.rows.push_back(
-          {run->method.name, format_count(length.run->context),
+          {label, format_count(length.run->context),
            format_count(static_cast<int64_t>(statistics.tokens)), format_percent(run->kept),
            format_fixed(statistics.reference_ppl.value, 4), format_fixed(statistics.ppl.value, 4),
-           small_number(statistics.kld.value), small_number(statistics.kld_quantiles.p99),
-           fine_percent(statistics.same_top.value), fine_percent(statistics.rms_delta_p.value)});
+           small_number(statistics.kld.value), ratio_text(over_floor),
+           small_number(statistics.kld_quantiles.p99), fine_percent(statistics.same_top.value),
+           fine_percent(statistics.rms_delta_p.value)});
     }
   }
   return grid;
@@ -59,7 +90,7 @@ class BlockGrid {
   explicit BlockGrid(const LengthStatistics& length) : length_(length) {
     grid_.header = {""};
     for (const MethodStatistics& method : length.methods) {
-      grid_.header.push_back(method.run->method.name);
+      grid_.header.push_back(method.label);
     }
   }
 
@@ -138,7 +169,7 @@ Section plot_section(const std::string& heading, const std::string& y_title,
                      double (*value)(const MethodStatistics&)) {
   std::vector<PlotLine> lines;
   for (size_t i = 0; i < lengths.front().methods.size(); ++i) {
-    lines.push_back({lengths.front().methods[i].run->method.name, {}, {}});
+    lines.push_back({lengths.front().methods[i].label, {}, {}});
     for (const LengthStatistics& length : lengths) {
       lines.back().x.push_back(static_cast<double>(length.run->context));
       lines.back().y.push_back(value(length.methods[i]));
@@ -201,6 +232,9 @@ Json kld_json(const EvalFacts& facts, const std::vector<LengthStatistics>& lengt
   for (const MethodStatistics& method : lengths.back().methods) {
     if (method.run->method.name != kHeadline) continue;
     json["mean_kld"] = method.statistics.kld.value;
+    if (const double floor = floor_of(lengths.back()); std::isfinite(floor)) {
+      json["floor_kld"] = floor;
+    }
     json["same_top_p"] = method.statistics.same_top.value;
     json["ppl_dense"] = method.statistics.reference_ppl.value;
     json["ppl_shadow"] = method.statistics.ppl.value;
@@ -218,7 +252,11 @@ Report kld_report(const EvalFacts& facts, const std::vector<KldLength>& lengths)
   Report report;
   report.page = start_page("KL divergence from dense attention", facts);
   report.page.sections.push_back(
-      {"", "Rows of the second half of each window are scored. dense: f32, every token.",
+      {"",
+       "Rows of the second half of each context are scored. PPL dense: of the reference, f32 and "
+       "every token.\n"
+       "llama.cpp is the floor: its own attention to every token, which differs from the reference "
+       "by rounding alone; a mean KLD means something only beside it (KLD x floor).",
        overview(all)});
   report.page.sections.push_back(
       plot_section("Mean KL divergence", "mean KLD, nats", all,

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kld_statistics.h"
+#include "kld_windows.h"
 #include "workplace.h"
 
 namespace shadowattn::tool::eval {
@@ -17,7 +18,7 @@ struct MethodTokens {
   double seconds = 0;
 };
 
-/// One length of context.
+/// One length of context. Figures are of all windows up to this length.
 struct KldLength {
   int64_t context = 0;
   int windows = 0;
@@ -26,26 +27,24 @@ struct KldLength {
 };
 
 struct KldOptions {
-  int64_t context = 4096;  ///< the longest; at least kShortestWindow
-  int windows = 2;         ///< of each length, at most
+  int64_t context = 4096;  ///< tokens of a window; at least kShortestWindow
+  int windows = 2;         ///< at most
 };
 
 inline constexpr int64_t kShortestWindow = 128;
-
-/// 2048, 4096, … below `context`, and `context` itself.
-std::vector<int64_t> window_lengths(int64_t context);
-
-/// Where windows of `length` tokens start in a text of `tokens`: side by side without overlap,
-/// spread evenly over the text. As many as fit, at most `count`.
-std::vector<int64_t> window_starts(int64_t tokens, int64_t length, int count);
 
 /// Throws Failure when a text of `available` tokens holds no window of `context` tokens, or the
 /// model cannot read one.
 void check_window(const Workplace& workplace, int64_t available, int64_t context);
 
-/// The first half of each window is only read, as llama-perplexity does. `methods` starts with the
-/// reference. Keeps the logits of one ubatch per method. Throws Failure when the text is shorter
-/// than the longest window, and on Ctrl-C.
+/// As `workplace`, with fewer tokens processed at once where the logits of so many contexts would
+/// need more than `bytes`.
+Workplace with_bounded_logits(const Workplace& workplace, size_t contexts, int64_t bytes);
+
+/// All methods read each window in step, once; the results are those of window_lengths. For each
+/// length the second half of its rows is compared, as llama-perplexity does. `methods` starts with
+/// the reference. Keeps the logits of one step per method, 1 GiB together at most (or 64 rows).
+/// Throws Failure when the text is shorter than a window, and on Ctrl-C.
 std::vector<KldLength> run_kld(const Workplace& workplace, const std::vector<Method>& methods,
                                std::span<const llama_token> text, const KldOptions& options);
 

@@ -71,21 +71,37 @@ double token_nll(std::span<const float> logits, size_t token) {
 
 TokenComparison compare_logits(std::span<const float> reference, std::span<const float> other,
                                size_t token) {
-  const Softmax p = softmax(reference);
-  const Softmax q = softmax(other);
   TokenComparison result;
-  result.reference_nll = p.log_sum - reference[token];
-  result.nll = q.log_sum - other[token];
-  result.delta_p = std::exp(-result.nll) - std::exp(-result.reference_nll);
-  result.same_top = p.top == q.top;
-  double kld = 0;
+  compare_logits(reference, std::span(&other, 1), token, std::span(&result, 1));
+  return result;
+}
+
+// What is the reference's is computed once: with a large vocabulary it is most of the work.
+void compare_logits(std::span<const float> reference,
+                    std::span<const std::span<const float>> others, size_t token,
+                    std::span<TokenComparison> results) {
+  const Softmax p = softmax(reference);
+  std::vector<double> log_sums;
+  for (size_t k = 0; k < others.size(); ++k) {
+    const Softmax q = softmax(others[k]);
+    log_sums.push_back(q.log_sum);
+    TokenComparison& result = results[k];
+    result.reference_nll = p.log_sum - reference[token];
+    result.nll = q.log_sum - others[k][token];
+    result.kld = 0;
+    result.delta_p = std::exp(-result.nll) - std::exp(-result.reference_nll);
+    result.same_top = p.top == q.top;
+  }
   for (size_t i = 0; i < reference.size(); ++i) {
     const double log_p = reference[i] - p.log_sum;
     const double share = std::exp(static_cast<float>(log_p));
-    if (share > 0) kld += share * (log_p - (other[i] - q.log_sum));
+    if (!(share > 0)) continue;
+    for (size_t k = 0; k < others.size(); ++k) {
+      results[k].kld += share * (log_p - (others[k][i] - log_sums[k]));
+    }
   }
-  result.kld = std::max(kld, 0.0);  // what is below is rounding
-  return result;
+  // What is below 0 is rounding.
+  for (TokenComparison& result : results) result.kld = std::max(result.kld, 0.0);
 }
 
 double percentile(std::span<const double> sorted, double share) {

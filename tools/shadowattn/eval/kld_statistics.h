@@ -24,6 +24,11 @@ struct TokenComparison {
 TokenComparison compare_logits(std::span<const float> reference, std::span<const float> other,
                                size_t token);
 
+/// As compare_logits for each of `others`, into `results`, which has as many places.
+void compare_logits(std::span<const float> reference,
+                    std::span<const std::span<const float>> others, size_t token,
+                    std::span<TokenComparison> results);
+
 /// -ln p of `token`, of its position's logits.
 double token_nll(std::span<const float> logits, size_t token);
 

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
+#include "settings.h"
+
 namespace shadowattn::tool::eval {
 namespace {
-
-constexpr char kHost[] = "llama.cpp";
 
 struct NamedMode {
   const char* name;
@@ -13,15 +13,15 @@ struct NamedMode {
 };
 
 constexpr NamedMode kModes[] = {
-    {kReference, Mode::kDense},       {kHost, Mode::kDense},        {"oracle", Mode::kOracle},
-    {"sparse-f32", Mode::kSparseF32}, {kHeadline, Mode::kShadow},   {"block", Mode::kBlock},
-    {"window", Mode::kWindow},        {"npu-int8", Mode::kNpuInt8},
+    {kReference, Mode::kDense}, {kFloor, Mode::kDense},           {"dense-fast", Mode::kDense},
+    {"oracle", Mode::kOracle},  {"sparse-f32", Mode::kSparseF32}, {kHeadline, Mode::kShadow},
+    {"block", Mode::kBlock},    {"window", Mode::kWindow},        {"npu-int8", Mode::kNpuInt8},
 };
 
 Method make_method(const NamedMode& mode, Config config) {
-  config.enabled = mode.name != std::string(kHost);
+  config.enabled = mode.name != std::string(kFloor);
   config.engine.mode = mode.mode;
-  if (mode.mode == Mode::kDense) config.engine.precision = Precision::kF32;
+  if (mode.name == std::string(kReference)) config.engine.precision = Precision::kF32;
   // Questions and answers have few rows; the plug-in takes them too.
   config.min_rows = 1;
   return {mode.name, std::move(config)};
@@ -56,6 +56,12 @@ std::vector<Method> make_methods(const std::vector<std::string>& baselines, cons
     }
   }
   return methods;
+}
+
+Method shadow_at(const Config& config) {
+  Method method = make_method({kHeadline, Mode::kShadow}, config);
+  method.name += ", " + setting_text({config.engine.attn_error, config.engine.keep});
+  return method;
 }
 
 bool keeps_all(const Method& method) {

@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <limits>
+#include <map>
 #include <utility>
 
 #include "plots.h"
@@ -11,8 +13,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 using Heads = std::map<ListQualities::Head, ListQuality>;
 
-std::string name_of(const RecallSetting& setting) {
-  return setting_text(setting.attn_error, setting.keep);
+// "attn_error 0.01, lists 8xgroup"
+std::string name_of(const RecallAtSetting& at) {
+  return setting_text(at.setting) + ", lists " + granularity_text(at.granularity);
 }
 
 // Of `rows` rows; "-" where nothing was sampled.
@@ -24,16 +27,17 @@ std::string shares(const Spread& spread, int64_t rows) {
 
 Grid overview(const std::vector<RecallAtSetting>& results) {
   Grid grid;
-  grid.header = {"method",   "setting", "kept %",       "oracle keeps %", "ratio",
-                 "recall %", "mass %",  "oracle gap %", "output error %"};
+  grid.header = {"method", "setting",  "lists",  "kept %",       "oracle keeps %",
+                 "ratio",  "recall %", "mass %", "oracle gap %", "output error %"};
   for (const RecallAtSetting& at : results) {
     for (const RecallMethod& method : at.methods) {
       const ListQuality quality = method.qualities.all();
       grid.rows.push_back(
-          {method.method.name, name_of(at.setting), format_fixed(100 * quality.kept, 1),
-           format_fixed(100 * quality.oracle_kept, 1), format_fixed(quality.kept_over_oracle(), 2),
-           shares(quality.recall, quality.rows), shares(quality.mass, quality.rows),
-           shares(quality.oracle_gap, quality.rows), shares(quality.output_error, 1)});
+          {method.method.name, setting_text(at.setting), granularity_text(at.granularity),
+           format_fixed(100 * quality.kept, 1), format_fixed(100 * quality.oracle_kept, 1),
+           format_fixed(quality.kept_over_oracle(), 2), shares(quality.recall, quality.rows),
+           shares(quality.mass, quality.rows), shares(quality.oracle_gap, quality.rows),
+           shares(quality.output_error, 1)});
     }
   }
   return grid;
@@ -90,7 +94,7 @@ std::string layer_map(const std::string& what, const Heads& heads, double low, d
 void add_maps(const RecallAtSetting& at, const Heads& heads, Page& page) {
   const auto add = [&](const std::string& heading, std::string picture) {
     Section section;
-    section.heading = heading + ", shadow, " + name_of(at.setting);
+    section.heading = heading + ", shadow, " + name_of(at);
     section.picture = std::move(picture);
     section.page_only = true;
     page.sections.push_back(std::move(section));
@@ -105,18 +109,33 @@ void add_maps(const RecallAtSetting& at, const Heads& heads, Page& page) {
                                 [](const ListQuality& q) { return 100 * q.output_error.mean; }));
 }
 
-// Mass over kept share, a line per method: higher at the same share is better.
+// The granularity where there are several of the method.
+std::string line_label(const std::vector<RecallAtSetting>& results, const RecallAtSetting& at,
+                       const RecallMethod& method) {
+  const bool one = std::all_of(results.begin(), results.end(), [&](const RecallAtSetting& other) {
+    return other.granularity == results.front().granularity;
+  });
+  if (one || method.method.name != kHeadline) return method.method.name;
+  return method.method.name + ", " + granularity_text(at.granularity);
+}
+
+// Mass over kept share, a line per method and granularity: lower at the same share is better.
 Section mass_plot(const std::vector<RecallAtSetting>& results) {
-  std::vector<PlotLine> lines;
-  for (size_t i = 0; i < results.front().methods.size(); ++i) {
-    std::vector<std::pair<double, double>> points;
-    for (const RecallAtSetting& at : results) {
-      const ListQuality quality = at.methods[i].qualities.all();
-      points.emplace_back(100 * quality.kept, 100 * (1 - quality.mass.mean));
+  std::map<std::string, std::vector<std::pair<double, double>>> points;
+  std::vector<std::string> labels;  // in the order of the table
+  for (const RecallAtSetting& at : results) {
+    for (const RecallMethod& method : at.methods) {
+      const std::string label = line_label(results, at, method);
+      const ListQuality quality = method.qualities.all();
+      if (points[label].empty()) labels.push_back(label);
+      points[label].emplace_back(100 * quality.kept, 100 * (1 - quality.mass.mean));
     }
-    std::sort(points.begin(), points.end());
-    lines.push_back({results.front().methods[i].method.name, {}, {}});
-    for (const auto& [kept, lost] : points) {
+  }
+  std::vector<PlotLine> lines;
+  for (const std::string& label : labels) {
+    std::sort(points[label].begin(), points[label].end());
+    lines.push_back({label, {}, {}});
+    for (const auto& [kept, lost] : points[label]) {
       lines.back().x.push_back(kept);
       lines.back().y.push_back(lost);
     }
@@ -173,7 +192,9 @@ Json recall_json(const EvalFacts& facts, const std::vector<RecallAtSetting>& res
   json["recall_p1"] = figure(quality.recall.tail, quality.rows);
   json["settings"] = Json::array();
   for (const RecallAtSetting& at : results) {
-    Json setting = {{"attn_error", at.setting.attn_error}, {"keep", at.setting.keep}};
+    Json setting = {{"attn_error", at.setting.attn_error},
+                    {"keep", at.setting.keep},
+                    {"granularity", granularity_text(at.granularity)}};
     setting["methods"] = Json::array();
     for (const RecallMethod& method : at.methods) setting["methods"].push_back(method_json(method));
     json["settings"].push_back(std::move(setting));
@@ -189,14 +210,15 @@ Report recall_report(const EvalFacts& facts, const std::vector<RecallAtSetting>&
   report.page.sections.push_back(
       {"",
        "Mean / first percentile / worst over rows and heads (99th percentile where less is "
-       "better). Ratio: kept, over what an oracle needs for the same mass, row by row.",
+       "better). Ratio: kept, over what an oracle needs for the same mass, row by row. Lists: "
+       "rows x query heads that share one; group: all heads of a KV head.",
        overview(results)});
   report.page.sections.push_back(mass_plot(results));
   const RecallAtSetting& first = results.front();
   const Heads heads = headline(first).qualities.heads();
   add_maps(first, heads, report.page);
   report.page.sections.push_back(
-      {"By layer and head: shadow, " + name_of(first.setting), "", head_grid(heads)});
+      {"By layer and head: shadow, " + name_of(first), "", head_grid(heads)});
   report.json = recall_json(facts, results);
   return report;
 }

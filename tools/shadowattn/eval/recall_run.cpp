@@ -42,13 +42,31 @@ std::shared_ptr<const Profile> profile_of(const Method& method) {
   return std::make_shared<const Profile>(std::move(profile).value());
 }
 
-EngineOptions options_at(const RecallSetting& setting, const Method& method, bool floor_given) {
+EngineOptions engine_options(const RecallAtSetting& at, const Method& method,
+                             const RecallOptions& recall) {
   EngineOptions options = method.config.engine;
   options.profile = profile_of(method);
-  options.attn_error = setting.attn_error;
-  options.keep = setting.keep;
-  if (setting.attn_error == 0 && !floor_given) options.keep_floor = 1;
-  return options;
+  options = options_at(std::move(options), at.setting, !recall.floor_given);
+  if (recall.granularities.empty()) return options;
+  return options_at(std::move(options), at.granularity);
+}
+
+// What is to be evaluated, still without figures.
+std::vector<RecallAtSetting> empty_results(const std::vector<Method>& methods,
+                                           const RecallOptions& options) {
+  std::vector<Granularity> granularities = options.granularities;
+  if (granularities.empty()) granularities = {granularity_of(methods.front().config.engine)};
+  std::vector<RecallAtSetting> results;
+  for (const Setting& setting : options.settings) {
+    for (size_t i = 0; i < granularities.size(); ++i) {
+      results.push_back({setting, granularities[i], {}});
+      for (size_t k = 1; k < methods.size(); ++k) {
+        if (i > 0 && methods[k].name != kHeadline) continue;
+        results.back().methods.push_back({methods[k], {}});
+      }
+    }
+  }
+  return results;
 }
 
 // ‖o - ô‖ / ‖o‖ of every row and head; rows without output are left out.
@@ -129,15 +147,12 @@ std::vector<RecallAtSetting> run_recall(const Workplace& workplace,
       window_starts(static_cast<int64_t>(text.size()), length, options.windows);
   check_window(workplace, static_cast<int64_t>(text.size() + start.size()), options.context);
 
-  std::vector<RecallAtSetting> results;
-  for (const RecallSetting& setting : options.settings) {
-    results.push_back({setting, {}});
-    for (size_t i = 1; i < methods.size(); ++i) results.back().methods.push_back({methods[i], {}});
-  }
+  std::vector<RecallAtSetting> results = empty_results(methods, options);
   const std::set<int> layers = all_layers(workplace.model);
   Config off;  // llama.cpp's own attention is what is recorded
   off.enabled = false;
-  const size_t steps = starts.size() * results.size() * (methods.size() - 1);
+  size_t steps = 0;
+  for (const RecallAtSetting& at : results) steps += starts.size() * at.methods.size();
   Progress progress("evaluating", static_cast<int64_t>(steps), "calls of all layers");
   int64_t done = 0;
   for (const int64_t from : starts) {
@@ -149,8 +164,7 @@ std::vector<RecallAtSetting> run_recall(const Workplace& workplace,
     const std::map<int, std::vector<float>> exact = exact_outputs(workplace, methods[0], calls);
     for (RecallAtSetting& at : results) {
       for (RecallMethod& method : at.methods) {
-        evaluate(workplace, calls, exact,
-                 options_at(at.setting, method.method, options.floor_given), method);
+        evaluate(workplace, calls, exact, engine_options(at, method.method, options), method);
         progress.update(++done);
       }
     }

@@ -7,15 +7,10 @@
 #include <vector>
 
 #include "recall_statistics.h"
+#include "settings.h"
 #include "workplace.h"
 
 namespace shadowattn::tool::eval {
-
-/// attn_error > 0: as many tokens as that needs; 0: `keep` of them.
-struct RecallSetting {
-  double attn_error = 0;
-  double keep = 1;
-};
 
 struct RecallMethod {
   Method method;
@@ -23,19 +18,23 @@ struct RecallMethod {
 };
 
 struct RecallAtSetting {
-  RecallSetting setting;
-  std::vector<RecallMethod> methods;  ///< all but the reference
+  Setting setting;
+  Granularity granularity;
+  std::vector<RecallMethod> methods;  ///< all but the reference, see RecallOptions
 };
 
 struct RecallOptions {
   int64_t context = 4096;
   int windows = 2;
-  std::vector<RecallSetting> settings;
+  std::vector<Setting> settings;
+  /// Shadow is evaluated at each, other methods at the first. Empty: as the methods' configs say.
+  std::vector<Granularity> granularities{};
   bool floor_given = false;  ///< else shares are taken at their word: keep_floor is 1
 };
 
-/// The last ubatch of each window is evaluated. `methods` starts with the reference; llama.cpp's
-/// own attention is no method here. Throws Failure when the text is too short, and on Ctrl-C.
+/// By setting, and for each by granularity. The last ubatch of each window is evaluated. `methods`
+/// starts with the reference; llama.cpp's own attention is no method here. Throws Failure when the
+/// text is too short, and on Ctrl-C.
 std::vector<RecallAtSetting> run_recall(const Workplace& workplace,
                                         const std::vector<Method>& methods,
                                         std::span<const llama_token> text,

@@ -6,16 +6,6 @@
 #include "text.h"
 
 namespace shadowattn::tool::eval {
-namespace {
-
-// As few digits as tell the number.
-std::string short_number(double value) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%g", value);
-  return text;
-}
-
-}  // namespace
 
 std::string small_number(double value) {
   if (!std::isfinite(value)) return "-";
@@ -29,12 +19,6 @@ std::string fine_percent(double share) {
   return std::isfinite(share) ? format_fixed(100 * share, 2) + " %" : "-";
 }
 
-std::string setting_text(double attn_error, double keep) {
-  if (attn_error == 0) return "keep " + short_number(keep);
-  const std::string text = "attn_error " + short_number(attn_error);
-  return keep < 1 ? text + ", keep at most " + short_number(keep) : text;
-}
-
 Page start_page(const std::string& title, const EvalFacts& facts) {
   Page page;
   page.title = title;
@@ -42,7 +26,7 @@ Page start_page(const std::string& title, const EvalFacts& facts) {
       "model: " + facts.model + " (" + facts.description + ")",
       "text: " + (facts.text.empty() ? "made up, seed " + std::to_string(facts.seed) : facts.text),
       "context: " + format_count(facts.context) +
-          " tokens; shadow: " + setting_text(facts.attn_error, facts.keep) +
+          " tokens; shadow: " + setting_text({facts.attn_error, facts.keep}) +
           "; threads: " + std::to_string(facts.threads)};
   return page;
 }

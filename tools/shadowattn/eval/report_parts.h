@@ -19,7 +19,4 @@ std::string small_number(double value);
 /// "98.53 %"
 std::string fine_percent(double share);
 
-/// "attn_error 0.05" or "keep 0.1".
-std::string setting_text(double attn_error, double keep);
-
 }  // namespace shadowattn::tool::eval

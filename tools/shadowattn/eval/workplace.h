@@ -22,6 +22,19 @@ struct Workplace {
 /// Throws Failure with Ctrl-C's status.
 [[noreturn]] void throw_interrupted();
 
+/// What was computed, and how long it took.
+struct Work {
+  int64_t calls = 0;
+  int64_t visible_pairs = 0;  ///< (row, token) pairs that masks let through
+  int64_t kept_pairs = 0;     ///< of these attended to
+  double seconds = 0;
+
+  Work& operator+=(const Work& more);
+  Work operator-(const Work& before) const;
+  /// 1 when nothing was visible.
+  double kept_share() const;
+};
+
 /// A context whose attention is computed by one method. Several may be alive, and compute in turns.
 class MethodContext {
  public:
@@ -40,22 +53,21 @@ class MethodContext {
   void truncate(int64_t count) { context_->truncate(count); }
   const LlamaContext& llama() const { return *context_; }
 
+  /// Of append and append_scored so far; of llama.cpp's own attention only the seconds.
+  const Work& work() const { return work_; }
   /// Share of the (row, token) pairs attended to so far, of those the mask lets through. Throws
   /// Failure when the plug-in computed nothing, or not by this method.
   double kept_share() const;
-  double seconds() const { return seconds_; }  ///< in append and append_scored
+  double seconds() const { return work_.seconds; }  ///< in append and append_scored
 
  private:
-  template <typename Work>
-  void run(const Work& work);
+  template <typename Append>
+  void run(const Append& append);
 
   const Workplace& workplace_;
   const Method& method_;
   std::unique_ptr<LlamaContext> context_;
-  int64_t calls_ = 0;
-  int64_t visible_pairs_ = 0;
-  int64_t kept_pairs_ = 0;
-  double seconds_ = 0;
+  Work work_;
 };
 
 }  // namespace shadowattn::tool::eval

@@ -266,7 +266,8 @@ Chapter write_chapter(const Findings& findings) {
   }
   if (const Json* values = find_part(findings, std::string(kReading))) {
     add("Reading texts",
-        "The second half of each window is scored. Ratio: of the perplexity, to dense attention's; "
+        "The second half of each context is scored. Ratio: of the perplexity, to dense "
+        "attention's; "
         "KLD: divergence of the next token's probabilities from dense attention's; ± one standard "
         "error over tokens, taken as independent.",
         reading_grid(*values));

@@ -13,17 +13,6 @@ namespace {
 
 constexpr std::array<int64_t, 5> kContexts = {2048, 1024, 512, 256, eval::kShortestWindow};
 constexpr int64_t kLogitBytes = int64_t{256} << 20;  // of all methods together
-constexpr int64_t kUbatchStep = 32;                  // lists of several rows are not cut
-
-// Every method keeps the logits of one ubatch.
-eval::Workplace with_bounded_logits(const Workbench& workbench, size_t methods) {
-  eval::Workplace place = workbench.place;
-  const int64_t row =
-      int64_t{place.model.vocabulary()} * static_cast<int64_t>(sizeof(float) * methods);
-  const int64_t most = std::max(kLogitBytes / row / kUbatchStep, int64_t{1}) * kUbatchStep;
-  place.ubatch = static_cast<int>(std::min<int64_t>(place.ubatch, most));
-  return place;
-}
 
 Json to_json(const eval::MethodTokens& run) {
   const eval::KldStatistics statistics = eval::kld_statistics(run.tokens);
@@ -72,7 +61,8 @@ Config row_lists(const Workbench& workbench, double keep) {
 Json measure_kld(const Workbench& workbench, std::vector<eval::Method> methods) {
   const std::vector<eval::Method> named = eval::make_methods({}, workbench.quality_config());
   methods.insert(methods.begin(), named.front());  // the reference
-  const eval::Workplace place = with_bounded_logits(workbench, methods.size());
+  const eval::Workplace place =
+      eval::with_bounded_logits(workbench.place, methods.size(), kLogitBytes);
   eval::KldOptions options;
   options.context = kld_context(workbench);
   options.windows = workbench.effort.kld_windows;
