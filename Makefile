@@ -2,6 +2,7 @@
 #   CMAKE_ARGS   more arguments for configuring, e.g. CMAKE_ARGS=-DSHADOWATTN_LLAMA_DIR=$HOME/llama.cpp
 #   JOBS         parallel compilations (default: number of cores)
 #   DIST         what make dist packs (default: x64 arm64)
+#   TABLES       what make tables makes (default: all; MODELS, TEXTS, TIERS: see scripts/tables)
 
 JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 CMAKE_ARGS ?=
@@ -14,7 +15,7 @@ ARM_PRESET := $(if $(filter x86_64,$(shell uname -m)),aarch64)
 .DEFAULT_GOAL := help
 DIST ?= x64 arm64
 
-.PHONY: help build demo test test-arm test-asan test-tsan test-avx512 bench dist format tidy clean distclean
+.PHONY: help build demo tables test test-arm test-asan test-tsan test-avx512 bench dist format tidy clean distclean
 .NOTPARALLEL:
 
 help:
@@ -24,6 +25,7 @@ help:
 	@echo "make test-arm   the last alone"
 	@echo "make build      build into build/bin and build/lib"
 	@echo "make test-avx512  the AVX-512 kernels' tests in an emulator, for machines without AVX-512"
+	@echo "make tables     build, then make the documents' tables again on real models, an hour or more (TABLES='kld bench': only these)"
 	@echo "make bench      build, then run the kernel benchmarks"
 	@echo "make dist       archives for other machines (x86-64, 64-bit Arm) into build/dist, each tried after unpacking"
 	@echo "make test-asan  unit tests under AddressSanitizer and UndefinedBehaviorSanitizer"
@@ -42,6 +44,10 @@ demo: build
 	@scripts/install-deps model
 	@scripts/fetch-model >/dev/null || true
 	build/bin/shadowattn demo
+
+tables: build
+	@scripts/install-deps model
+	@scripts/tables $(TABLES)
 
 test:
 	@scripts/install-deps build llama model hexagon $(if $(ARM_PRESET),arm)

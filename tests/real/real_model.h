@@ -18,7 +18,7 @@ using plugin_test::Tokens;
 /// More than what rounding does to the mean KL divergence on any text here (0.003 to 0.004).
 inline constexpr double kLargestRounding = 0.007;
 
-/// Tokens of the text (the-spy.txt). Throws when it has fewer.
+/// Tokens of the text. Throws when it has fewer.
 Tokens text_tokens(size_t begin, size_t count);
 
 /// Mean of Σ p_i · (ln p_i - ln q_i) over positions, p of `expected`. Throws unless both have the

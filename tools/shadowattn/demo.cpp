@@ -49,7 +49,7 @@ int demo(const DemoOptions& options) {
   check_device(options.attention.config());
   check_model_file(path);
   const std::string file =
-      options.document.empty() ? default_document_path().string() : options.document;
+      document_or_default(options.document);
   const std::string document = load_document(file).text;
   const InterruptGuard guard;
   LlamaRuntime runtime;

@@ -12,6 +12,54 @@ constexpr size_t kStartWords = 9;
 constexpr size_t kExpectedWords = 4;
 constexpr size_t kSentenceWords = kStartWords + kExpectedWords + 2;
 
+struct KnownQuestion {
+  const char* evidence;  // where the answer stands
+  const char* text;
+  const char* start;
+  const char* expected;
+};
+
+constexpr KnownQuestion kKnownQuestions[] = {
+    {"its passage was delayed for a decade", "For how long was the pure-food law delayed?",
+     "The passage of the pure-food law was delayed for", "a decade"},
+    {"The meat inspection law was even more violently assailed",
+     "Which law was even more violently assailed than the pure-food law?",
+     "Even more violently assailed than the pure-food law was the", "meat inspection"},
+    {"from $21.41 to $33.08", "How has the circulation per capita changed within ten years?",
+     "Within ten years there has been an increase in circulation per capita from", "21 41"},
+    {"The antitrust law should not be repealed", "What should not be done with the antitrust law?",
+     "The antitrust law should not be", "repealed"},
+    {"whereas in Canada the corresponding", "Where is the difference in interest rates but 2 per cent?",
+     "The difference in interest rates is but 2 per cent in", "canada"},
+    {"must be issued under a heavy tax", "How must the emergency issue of currency be issued?",
+     "The emergency issue of currency must be issued under a", "heavy tax"},
+    {"In my Message to the Congress on December 5", "When was the Message to the Congress that is quoted?",
+     "It was the Message to the Congress on December 5,", "1905"},
+    {"the establishment of the Bureau of Corporations", "Which Bureau was established?",
+     "A beginning was made by the establishment of the Bureau of", "corporations"},
+    {"The Secretary of the Treasury had to step in", "Who had to step in?",
+     "The one who had to step in was the Secretary of the", "treasury"},
+    {"from 2 per cent to 30 percent", "How much did the interest on call money fluctuate?",
+     "The interest on call money fluctuated from 2 per cent to", "30"},
+    {"This is an age of combination", "What is this an age of?", "This is an age of", "combination"},
+    {"subject to the same supervision as banks", "What should be done about trust companies?",
+     "Trust companies should be subject to the same supervision as", "banks"},
+    {"Those which were under National control stood the test",
+     "How did the institutions under National control fare in the business crisis?",
+     "Those institutions which were under National control stood the", "test"},
+    {"inheritance as exceeds $10,000,000", "What happens to a large inheritance in France?",
+     "In France so much of an inheritance as exceeds", "10 000 000"},
+    {"estates worth $5,000 or less", "Which estates are practically exempt in Great Britain?",
+     "In Great Britain all the estates are practically exempt from death duties that are worth",
+     "5 000"},
+    {"expended for the Panama Canal", "What were the fifty millions expended for?",
+     "The fifty millions were expended for the", "panama canal"},
+    {"The most vital need is in connection with the railroads", "What is the most vital need?",
+     "The most vital need is in connection with the", "railroads"},
+    {"an individual mortgages his house to buy an automobile", "What invites disaster?",
+     "It invites disaster when an individual mortgages his house to buy", "an automobile"},
+};
+
 // Words of letters, digits and what holds them together; the rest of a text is white space.
 std::vector<std::string> words_of(std::string_view text) {
   std::vector<std::string> words(1);
@@ -62,6 +110,15 @@ Question quotation_at(std::string_view text, size_t from) {
 }
 
 }  // namespace
+
+std::vector<Question> known_questions(std::string_view text) {
+  std::vector<Question> questions;
+  for (const KnownQuestion& known : kKnownQuestions) {
+    if (text.find(known.evidence) == std::string_view::npos) continue;
+    questions.push_back({known.text, known.start, known.expected});
+  }
+  return questions;
+}
 
 std::vector<Question> quotations(std::string_view text, int count) {
   const std::vector<size_t> starts = sentence_starts(text);

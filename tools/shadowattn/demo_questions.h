@@ -16,6 +16,10 @@ struct Question {
   std::string expected;  ///< what a right answer contains; empty: nobody judges
 };
 
+/// Questions about the text that comes with shadowattn, those whose answer stands in `text`; none
+/// for other texts. Chosen for what a small model can answer (docs/quality.md).
+std::vector<Question> known_questions(std::string_view text);
+
 /// Sentences of `text` to be finished word for word, at most `count`, evenly spread, each with a
 /// start that occurs only once. May be fewer.
 std::vector<Question> quotations(std::string_view text, int count);

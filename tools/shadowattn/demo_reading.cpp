@@ -38,7 +38,10 @@ size_t longest(const std::vector<std::vector<llama_token>>& questions) {
 }
 
 std::vector<Question> asked(const ReadingOptions& options, const std::string& text) {
-  if (options.prompts.empty()) return quotations(text, options.quotations);
+  if (options.prompts.empty()) {
+    std::vector<Question> known = known_questions(text);
+    return known.empty() ? quotations(text, options.quotations) : known;
+  }
   std::vector<Question> questions;
   for (const std::string& prompt : options.prompts) questions.push_back({prompt, "", ""});
   return questions;

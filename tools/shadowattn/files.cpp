@@ -200,10 +200,6 @@ fs::path reference_model_path() {
   }
 }
 
-bool is_reference_model(const std::string& path) {
-  return fs::path(path).filename() == kReferenceModel;
-}
-
 fs::path cached_model_path() {
   const fs::path folder = cache_folder();
   if (folder.empty()) return folder;

@@ -66,9 +66,6 @@ std::filesystem::path default_document_path();
 /// The model that comes with shadowattn. Throws Failure when it is not installed.
 std::filesystem::path reference_model_path();
 
-/// Whether this is the model that comes with shadowattn, by its name.
-bool is_reference_model(const std::string& path);
-
 /// SmolLM2-135M-Instruct where scripts/fetch-model puts it, in the cache folder. Empty when no file
 /// of that name and size is there; its checksum that script has seen to.
 std::filesystem::path cached_model_path();

@@ -38,6 +38,10 @@ std::unique_ptr<LlamaModel> load_model(LlamaRuntime& runtime, const std::string&
   });
 }
 
+std::string document_or_default(const std::string& given) {
+  return given.empty() ? default_document_path().string() : given;
+}
+
 Document load_document(const std::string& path) {
   Document document = read_document(path);
   if (document.replaced_bytes > 0) {

@@ -20,6 +20,9 @@ std::string model_or_default(const std::string& given);
 /// Loads the model with a progress bar. Throws Failure.
 std::unique_ptr<LlamaModel> load_model(LlamaRuntime& runtime, const std::string& path);
 
+/// The document that -f named, else the one that comes with shadowattn.
+std::string document_or_default(const std::string& given);
+
 /// As read_document, with a warning when bytes were replaced.
 Document load_document(const std::string& path);
 

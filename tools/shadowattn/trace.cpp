@@ -9,7 +9,6 @@
 
 #include "attention_options.h"
 #include "command.h"
-#include "demo_text.h"
 #include "failure.h"
 #include "files.h"
 #include "input.h"
@@ -28,14 +27,12 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using nlohmann::json;
 
-constexpr int64_t kReferenceTokens = 8192;
-constexpr int64_t kOtherTokens = 4096;
+constexpr int64_t kDefaultTokens = 4096;  // of the text that comes with shadowattn
 constexpr int kMostTokens = 1 << 24;
-constexpr uint64_t kSeed = 5;
 
 struct TraceOptions {
   std::string model;     // empty: the default
-  std::string document;  // empty: made-up text
+  std::string document;  // empty: the one that comes with shadowattn
   std::string output;
   std::string svg;
   int layer = -1;       // of the picture; -1: the middle one
@@ -88,18 +85,14 @@ std::vector<Config> configs_to_run(const TraceOptions& options) {
 }
 
 std::vector<llama_token> tokens_to_read(const TraceOptions& options, const LlamaModel& model,
-                                        const std::optional<Document>& document) {
-  const int64_t made_up = options.context > 0                ? options.context
-                          : is_reference_model(model.path()) ? kReferenceTokens
-                                                             : kOtherTokens;
+                                        const std::string& document) {
   std::vector<llama_token> tokens = model.start_tokens();
-  const std::vector<llama_token> text = model.tokenize(
-      document ? document->text : made_up_text(made_up, kSeed, model.token_counter()));
+  const std::vector<llama_token> text = model.tokenize(document);
   tokens.insert(tokens.end(), text.begin(), text.end());
   const auto available = static_cast<int64_t>(tokens.size());
   int64_t wanted = std::min(available, model.train_context());
   if (options.context > 0) wanted = options.context;
-  if (options.context == 0 && !document) wanted = std::min(wanted, made_up);
+  if (options.context == 0 && options.document.empty()) wanted = std::min(wanted, kDefaultTokens);
   if (wanted > available) {
     throw Failure("the text has only " + format_count(available) + " tokens, -c asks for " +
                   format_count(wanted) + "; give a longer text or a smaller -c");
@@ -255,8 +248,7 @@ int trace(const TraceOptions& options) {
   }
   const std::string path = model_or_default(options.model);
   check_model_file(path);
-  std::optional<Document> document;
-  if (!options.document.empty()) document = load_document(options.document);
+  const std::string document = load_document(document_or_default(options.document)).text;
   const int threads = choose_threads(options, configs.front());
   const InterruptGuard guard;
   LlamaRuntime runtime;
@@ -309,10 +301,10 @@ Action add_trace(CLI::App& app) {
   const auto options = std::make_shared<TraceOptions>();
   add_model_option(app, options->model);
   app.add_option("-f,--file", options->document,
-                 "text to read; - is standard input [made-up prose]")
+                 "text to read; - is standard input [one that comes with shadowattn]")
       ->type_name("FILE");
   app.add_option("-c,--context", options->context,
-                 "tokens to read [all of the text; made-up ones: bookworm-3m 8192, others 4096]")
+                 "tokens to read [all of the text; 4096 without -f]")
       ->check(CLI::Range(1, kMostTokens).description(""))
       ->type_name("N");
   app.add_option("-t,--threads", options->threads,

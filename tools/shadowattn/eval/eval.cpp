@@ -37,7 +37,7 @@ constexpr double kShares[] = {0.05, 0.1, 0.2, 0.5};  // of recall
 struct EvalOptions {
   std::string task;
   std::string model;     // empty: the default
-  std::string document;  // empty: made-up prose
+  std::string document;  // empty: the one that comes with shadowattn
   int64_t context = 4096;
   int trials = 0;  // 0: what the task needs
   uint64_t seed = 1;
@@ -150,16 +150,6 @@ PromptTemplate prompt_template(const EvalOptions& options, const LlamaModel& mod
   return chat;
 }
 
-// Of the document, or as much made-up prose as the windows need.
-std::vector<llama_token> tokens_to_read(const EvalOptions& options, const LlamaModel& model,
-                                        const std::string& document) {
-  if (!document.empty()) return model.tokenize(document);
-  const int64_t wanted = options.context * trials_of(options);
-  if (wanted > kMostTokens) throw Failure("so much text cannot be made up; give -f");
-  return model.tokenize(
-      made_up_text(wanted + options.context / 8, options.seed, model.token_counter()));
-}
-
 void check_context(const EvalOptions& options) {
   const bool asks = text_task(options.task) != nullptr;
   const int64_t least = asks ? kShortestContext : kShortestWindow;
@@ -181,7 +171,7 @@ Report run_task(const EvalOptions& options, const Workplace& workplace, const Ev
     if (prompts.empty()) throw Failure("the text has no passage that can be asked for");
     return answers_report(facts, chat.chat, prompts, ask(workplace, methods, prompts, chat));
   }
-  const std::vector<llama_token> text = tokens_to_read(options, model, document);
+  const std::vector<llama_token> text = model.tokenize(document);
   if (options.task == "kld") {
     return kld_report(facts,
                       run_kld(workplace, methods, text, {options.context, trials_of(options)}));
@@ -204,8 +194,9 @@ EvalFacts make_facts(const EvalOptions& options, const LlamaModel& model, const 
   facts.model = std::filesystem::path(model.path()).filename().string();
   facts.description = model.description();
   const TextTask* task = text_task(options.task);
-  if (!options.document.empty() && (task == nullptr || uses_filler(*task))) {
-    facts.text = std::filesystem::path(options.document).filename().string();
+  if (task == nullptr || uses_filler(*task)) {
+    facts.text =
+        std::filesystem::path(document_or_default(options.document)).filename().string();
   }
   facts.context = options.context;
   facts.trials = trials_of(options);
@@ -239,7 +230,7 @@ int run_eval(const EvalOptions& options) {
   }
   const std::string path = model_or_default(options.model);
   check_model_file(path);
-  const std::string document = options.document.empty() ? "" : load_document(options.document).text;
+  const std::string document = load_document(document_or_default(options.document)).text;
   const InterruptGuard guard;
   LlamaRuntime runtime;
   const std::vector<Config> configs = configs_of(options, path);  // reads the profile by ggml
@@ -289,7 +280,7 @@ void add_setting_options(CLI::App& app, EvalOptions& options) {
 
 void add_text_options(CLI::App& app, EvalOptions& options) {
   app.add_option("-f,--file", options.document,
-                 "text, a long one; - is standard input [made-up prose]")
+                 "text, a long one; - is standard input [one that comes with shadowattn]")
       ->type_name("FILE");
   app.add_option("-c,--context", options.context, "tokens of the longest context [4096]")
       ->check(CLI::Range(int64_t{1}, kMostTokens).description(""))
@@ -306,7 +297,7 @@ void add_text_options(CLI::App& app, EvalOptions& options) {
   app.add_option("--passage", options.passage, "recite: tokens to be repeated, at least [12]")
       ->check(CLI::Range(1, kLongestPassage).description(""))
       ->type_name("N");
-  app.add_option("--seed", options.seed, "of made-up text and questions [1]")->type_name("N");
+  app.add_option("--seed", options.seed, "of questions [1]")->type_name("N");
   app.add_option("--chat", options.chat,
                  "ask through the model's chat template: auto (if it has one), on, off [auto]")
       ->check([](const std::string& value) {

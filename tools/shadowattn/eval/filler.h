@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "demo_text.h"
+#include "facts.h"
 #include "prose.h"
 
 namespace shadowattn::tool::eval {

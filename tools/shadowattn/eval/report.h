@@ -18,7 +18,7 @@ struct EvalFacts {
   std::string task;
   std::string model;        ///< file name
   std::string description;  ///< "qwen2 1B Q4_0"
-  std::string text;         ///< file name; empty: made-up prose
+  std::string text;         ///< file name; empty: the task makes its own
   int64_t context = 0;
   int trials = 0;
   uint64_t seed = 0;

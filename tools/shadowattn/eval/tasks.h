@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "demo_text.h"
+#include "facts.h"
 #include "filler.h"
 
 namespace shadowattn::tool::eval {

@@ -9,7 +9,6 @@
 #include "attention_options.h"
 #include "checksum.h"
 #include "command.h"
-#include "demo_text.h"
 #include "failure.h"
 #include "files.h"
 #include "input.h"
@@ -26,8 +25,6 @@ namespace {
 using namespace paper;
 using Clock = std::chrono::steady_clock;
 
-constexpr int64_t kMadeUpTokens = 40'000;  // two windows of the longest context, and a rest
-constexpr int64_t kQuickMadeUpTokens = 6'000;
 
 struct PaperOptions {
   std::string model;  // empty: the default
@@ -73,16 +70,14 @@ std::string command_line(const PaperOptions& options) {
 }
 
 std::vector<Text> read_texts(const PaperOptions& options, const LlamaModel& model) {
+  std::vector<std::string> paths = options.documents;
+  if (paths.empty()) paths.push_back(document_or_default(""));
   std::vector<Text> texts;
-  for (const std::string& path : options.documents) {
+  for (const std::string& path : paths) {
     texts.push_back(
         {std::filesystem::path(path).filename().string(), load_document(path).text, {}});
+    texts.back().tokens = model.tokenize(texts.back().content);
   }
-  if (texts.empty()) {
-    const int64_t tokens = options.quick ? kQuickMadeUpTokens : kMadeUpTokens;
-    texts.push_back({"", made_up_text(tokens, options.seed, model.token_counter()), {}});
-  }
-  for (Text& text : texts) text.tokens = model.tokenize(text.content);
   return texts;
 }
 
@@ -96,7 +91,7 @@ RunFacts facts_of(const PaperOptions& options, const Workbench& workbench) {
   for (const Text& text : workbench.texts) {
     checksum.add(text.content);
     facts.texts += (facts.texts.empty() ? "" : ", ") +
-                   (text.name.empty() ? std::string("made-up prose") : text.name) + " (" +
+                   text.name + " (" +
                    format_count(static_cast<int64_t>(text.tokens.size())) + " tokens)";
   }
   facts.texts_checksum = checksum.text();
@@ -303,7 +298,7 @@ Action add_paper(CLI::App& app) {
   const auto options = std::make_shared<PaperOptions>();
   add_model_option(app, options->model);
   app.add_option("-f,--file", options->documents,
-                 "text to read, a long one; may be given several times [made-up prose]")
+                 "text to read, a long one; may be given several times [one that comes with shadowattn]")
       ->allow_extra_args(false)
       ->type_name("FILE");
   app.add_option("-o,--output", options->folder,
@@ -323,7 +318,7 @@ Action add_paper(CLI::App& app) {
   app.add_option("-b,--ubatch", options->ubatch, "tokens processed at once [512]")
       ->check(CLI::Range(1, 65536).description(""))
       ->type_name("N");
-  app.add_option("--seed", options->seed, "of made-up text and questions [1]")->type_name("N");
+  app.add_option("--seed", options->seed, "of questions [1]")->type_name("N");
   return [options] { return run_paper(*options); };
 }
 

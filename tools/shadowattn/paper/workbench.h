@@ -13,7 +13,7 @@ namespace shadowattn::tool::paper {
 
 /// A text that the model reads.
 struct Text {
-  std::string name;  ///< file name; empty: made-up prose
+  std::string name;  ///< file name
   std::string content;
   std::vector<llama_token> tokens;  ///< of all of it, without start tokens
 };

@@ -7,7 +7,6 @@
 
 #include "attention_options.h"
 #include "command.h"
-#include "demo_text.h"
 #include "failure.h"
 #include "files.h"
 #include "input.h"
@@ -24,12 +23,11 @@ namespace {
 constexpr int kMostTokens = 1 << 30;
 constexpr int kFewestTokens = 512;
 constexpr int kDefaultTokens = 4096;
-constexpr uint64_t kSeed = 5;
 constexpr double kDefaultBudget = 0.2;
 
 struct ProfileOptions {
   std::string model;     // empty: the default
-  std::string document;  // empty: made-up prose
+  std::string document;  // empty: the one that comes with shadowattn
   std::string output;    // empty: beside the model
   int64_t context = 0;   // 0: kDefaultTokens, or what model and text allow
   std::string method = "mass";
@@ -40,12 +38,11 @@ struct ProfileOptions {
 };
 
 std::vector<llama_token> tokens_to_read(const ProfileOptions& options, const LlamaModel& model,
-                                        const std::optional<Document>& document) {
+                                        const std::string& document) {
   int64_t wanted = options.context;
   if (wanted == 0) wanted = std::min<int64_t>(kDefaultTokens, model.train_context());
   std::vector<llama_token> tokens = model.start_tokens();
-  const std::vector<llama_token> text = model.tokenize(
-      document ? document->text : made_up_text(wanted, kSeed, model.token_counter()));
+  const std::vector<llama_token> text = model.tokenize(document);
   tokens.insert(tokens.end(), text.begin(), text.end());
   const auto available = static_cast<int64_t>(tokens.size());
   if (options.context == 0) wanted = std::min(wanted, available);
@@ -74,8 +71,8 @@ ProfileSettings settings_of(const ProfileOptions& options, const std::string& ou
 }
 
 std::string note_of(const ProfileOptions& options, const ProfileSettings& settings, size_t tokens) {
-  std::string note = "measured on " + format_count(static_cast<int64_t>(tokens)) + " tokens of " +
-                     (options.document.empty() ? "made-up prose" : "a text");
+  std::string note =
+      "measured on " + format_count(static_cast<int64_t>(tokens)) + " tokens of a text";
   if (settings.budget > 0) {
     note += "; shares by " + options.method + ", " + format_percent(settings.budget) +
             " of the tokens on average";
@@ -88,8 +85,7 @@ int profile(const ProfileOptions& options) {
   const std::string output = options.output.empty() ? profile_beside(path) : options.output;
   check_writable(output);
   check_model_file(path);
-  std::optional<Document> document;
-  if (!options.document.empty()) document = load_document(options.document);
+  const std::string document = load_document(document_or_default(options.document)).text;
   const auto start = std::chrono::steady_clock::now();
   const InterruptGuard guard;
   LlamaRuntime runtime;
@@ -144,8 +140,8 @@ Action add_profile(CLI::App& app) {
   const auto options = std::make_shared<ProfileOptions>();
   add_model_option(app, options->model);
   app.add_option("-f,--file", options->document,
-                 "text to read, of the kind that the model is for; - is standard input [made-up "
-                 "prose]")
+                 "text to read, of the kind that the model is for; - is standard input [one that "
+                 "comes with shadowattn]")
       ->type_name("FILE");
   app.add_option("-o,--output", options->output, "file to write [MODEL.shadow.json beside it]")
       ->type_name("FILE");

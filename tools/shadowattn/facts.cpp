@@ -1,4 +1,4 @@
-#include "demo_text.h"
+#include "facts.h"
 
 #include <algorithm>
 #include <array>
@@ -35,18 +35,6 @@ std::vector<std::string_view> shuffled(const std::array<std::string_view, N>& wo
   return order;
 }
 
-// Sentences, each with the white space before it, up to `tokens` tokens.
-std::vector<std::string> make_filler(int64_t tokens, Dice& dice, const TokenCounter& count_tokens) {
-  std::vector<std::string> sentences;
-  int64_t used = 0;
-  while (true) {
-    std::string sentence = with_space(make_sentence(dice), sentences.size());
-    used += count_tokens(sentence);
-    if (used > tokens) return sentences;
-    sentences.push_back(std::move(sentence));
-  }
-}
-
 }  // namespace
 
 std::vector<Fact> make_facts(int count, Dice& dice, const TokenCounter& count_tokens) {
@@ -63,40 +51,6 @@ std::vector<Fact> make_facts(int count, Dice& dice, const TokenCounter& count_to
                      std::string(values[index]), (i + 0.5) / count});
   }
   return facts;
-}
-
-DemoText make_demo_text(const DemoTextOptions& options, const TokenCounter& count_tokens) {
-  Dice dice(options.seed);
-  DemoText result;
-  const int count = std::clamp(options.facts, 1, kMostFacts);
-  result.facts = make_facts(count, dice, count_tokens);
-  int64_t room = options.tokens;
-  for (const Fact& fact : result.facts) room -= count_tokens(fact.sentence());
-
-  const std::vector<std::string> sentences = make_filler(room, dice, count_tokens);
-  size_t next = 0;
-  for (size_t i = 0; i < sentences.size(); ++i) {
-    result.text += sentences[i];
-    while (next < result.facts.size() &&
-           static_cast<double>(i + 1) >=
-               result.facts[next].depth * static_cast<double>(sentences.size())) {
-      result.text += result.facts[next++].sentence();
-    }
-  }
-  return result;
-}
-
-std::string made_up_text(int64_t tokens, uint64_t seed, const TokenCounter& count_tokens) {
-  Dice dice(seed);
-  std::string text;
-  int64_t used = 0;
-  for (size_t i = 0; used < tokens; ++i) {
-    const std::string next = with_space(make_sentence(dice), i);
-    // At least one, so that this ends with any tokenizer.
-    used += std::max<int64_t>(count_tokens(next), 1);
-    text += next;
-  }
-  return text;
 }
 
 }  // namespace shadowattn::tool
