@@ -2,7 +2,8 @@
 # The demo: one document, three attentions, the same questions; here with the reference model, which recites.
 . "$(dirname "$0")/lib.sh"
 
-run_case 0 "$shadowattn" demo -m "$model" -c 4096 --quotations 3
+tail -c +120000 "$SHADOWATTN_TEXT" >late.txt  # nothing of what is asked without -p stands there
+run_case 0 "$shadowattn" demo -m "$model" -f late.txt -c 4096 --quotations 3
 cat out
 expect_out '^1\. Quote the sentence of the text that begins with ".*"\.$'
 expect_out '^ +llama.cpp +shadowattn, dense +shadowattn, shadow$'
@@ -11,6 +12,11 @@ for row in 'first token after' 'prefill, tokens/s' 'times as fast' 'attended to'
 done
 expect_out '^right answers +3 of 3 +3 of 3 +3 of 3$'
 expect_out '^KL divergence, likeliest token: of the next-token probabilities of the last 9[0-9][0-9] tokens, from those of$'
+
+# The document that comes with shadowattn, and questions about it.
+run_case 0 "$shadowattn" demo -m "$model" -c 5000 -n 4 --json
+expect_out '"document": "state-of-the-union-1907.txt"'
+expect_out '"text": "What should not be done with the antitrust law\?"'
 
 # A person's own document and questions; it is the sparse path that answered: less was attended to than there was.
 make_document doc.txt 120

@@ -53,6 +53,15 @@ TEST(Quotations, NeedSentencesThatAreLongAndStartAsNoOther) {
   EXPECT_EQ(quotations("Well. " + numbered(1), 3).size(), 1U);
 }
 
+TEST(KnownQuestions, AreAskedWhereTheirAnswersStand) {
+  EXPECT_TRUE(known_questions(story(10)).empty());
+  const std::vector<Question> questions =
+      known_questions(story(3) + " The antitrust law should not be repealed; but it should.");
+  ASSERT_EQ(questions.size(), 1U);
+  EXPECT_TRUE(is_right(questions[0], "repealed."));
+  EXPECT_FALSE(is_right(questions[0], "changed."));
+}
+
 TEST(Quotations, RightIsWhatHasTheSameWords) {
   const Question question{"", "", "of the crew, went"};
   EXPECT_TRUE(is_right(question, "of the\n  Crew went down"));

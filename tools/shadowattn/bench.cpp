@@ -222,8 +222,7 @@ std::string curve(const BenchSetup& setup, const BenchEnvironment& environment,
 
 int bench(const BenchOptions& options) {
   BenchSetup setup = make_setup(options);
-  const std::string document =
-      document_or_default(options.document);
+  const std::string document = document_or_default(options.document);
   const std::string path = model_or_default(options.model);
   if (!options.depth_curve.empty()) check_writable(options.depth_curve);
   check_device(setup.config);

@@ -48,8 +48,7 @@ int demo(const DemoOptions& options) {
   const std::string path = model_or_default(options.model);
   check_device(options.attention.config());
   check_model_file(path);
-  const std::string file =
-      document_or_default(options.document);
+  const std::string file = document_or_default(options.document);
   const std::string document = load_document(file).text;
   const InterruptGuard guard;
   LlamaRuntime runtime;
@@ -80,8 +79,8 @@ Action add_demo(CLI::App& app) {
                  "document to read; - is standard input [one that comes with shadowattn]")
       ->type_name("FILE");
   app.add_option("-p,--prompt", options->prompts,
-                 "question about the document; may be given several times [sentences of it to be "
-                 "quoted]")
+                 "question about the document; may be given several times [some that a small model "
+                 "can answer, or sentences to be quoted]")
       ->allow_extra_args(false)
       ->type_name("TEXT");
   app.add_option("-c,--context", options->tokens,
@@ -93,7 +92,7 @@ Action add_demo(CLI::App& app) {
       ->check(CLI::Range(1, kMostAnswerTokens).description(""))
       ->type_name("N");
   app.add_option("--quotations", options->quotations,
-                 "without -p: sentences to be quoted, 1 ... 100 [5]")
+                 "sentences to be quoted, where there are no other questions, 1 ... 100 [5]")
       ->check(CLI::Range(1, 100).description(""))
       ->type_name("N");
   add_threads_option(app, options->threads);

@@ -1,4 +1,5 @@
-// Made-up facts to hide in a text and to ask for. The same seed gives the same ones on every machine.
+// Made-up facts to hide in a text and to ask for. The same seed gives the same ones on every
+// machine.
 #pragma once
 
 #include <cstdint>

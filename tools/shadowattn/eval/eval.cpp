@@ -195,8 +195,7 @@ EvalFacts make_facts(const EvalOptions& options, const LlamaModel& model, const 
   facts.description = model.description();
   const TextTask* task = text_task(options.task);
   if (task == nullptr || uses_filler(*task)) {
-    facts.text =
-        std::filesystem::path(document_or_default(options.document)).filename().string();
+    facts.text = std::filesystem::path(document_or_default(options.document)).filename().string();
   }
   facts.context = options.context;
   facts.trials = trials_of(options);

@@ -25,7 +25,6 @@ namespace {
 using namespace paper;
 using Clock = std::chrono::steady_clock;
 
-
 struct PaperOptions {
   std::string model;  // empty: the default
   std::vector<std::string> documents;
@@ -90,8 +89,7 @@ RunFacts facts_of(const PaperOptions& options, const Workbench& workbench) {
   Checksum checksum;
   for (const Text& text : workbench.texts) {
     checksum.add(text.content);
-    facts.texts += (facts.texts.empty() ? "" : ", ") +
-                   text.name + " (" +
+    facts.texts += (facts.texts.empty() ? "" : ", ") + text.name + " (" +
                    format_count(static_cast<int64_t>(text.tokens.size())) + " tokens)";
   }
   facts.texts_checksum = checksum.text();
@@ -297,8 +295,9 @@ int run_paper(const PaperOptions& options) {
 Action add_paper(CLI::App& app) {
   const auto options = std::make_shared<PaperOptions>();
   add_model_option(app, options->model);
-  app.add_option("-f,--file", options->documents,
-                 "text to read, a long one; may be given several times [one that comes with shadowattn]")
+  app.add_option(
+         "-f,--file", options->documents,
+         "text to read, a long one; may be given several times [one that comes with shadowattn]")
       ->allow_extra_args(false)
       ->type_name("FILE");
   app.add_option("-o,--output", options->folder,
