@@ -40,7 +40,8 @@ TEST(Quotations, AreSpreadOverTheText) {
   const std::vector<Question> questions = quotations(text, 5);
   ASSERT_EQ(questions.size(), 5U);
   for (size_t i = 0; i < 5; ++i) {
-    const double depth = static_cast<double>(text.find(questions[i].start)) / text.size();
+    const double depth =
+        static_cast<double>(text.find(questions[i].start)) / static_cast<double>(text.size());
     EXPECT_NEAR(depth, (static_cast<double>(i) + 0.5) / 5, 0.05);
   }
 }

@@ -74,7 +74,9 @@ TEST(KvState, SizesThatDoNotFitAreRefused) {
     Bytes damaged = whole;
     damaged[at] = 0xFF;
     const auto converted = with_values_by_channel(damaged);
-    if (converted) EXPECT_EQ(converted->size(), state(true).size()) << at;
+    if (converted.has_value()) {
+      EXPECT_EQ(converted->size(), state(true).size()) << at;
+    }
   }
 }
 

@@ -318,7 +318,7 @@ Action add_bench(CLI::App& app) {
   add_columns(app, *options);
   add_threads_option(app, options->setup.threads);
   app.get_option("--threads")->description("threads [one per core, or --cpus]");
-  app.add_option("-r,--repetitions", options->setup.repetitions, "runs of each test [5]")
+  app.add_option("-r,--repetitions", options->setup.repetitions, "runs of each test [3]")
       ->check(CLI::Range(1, kMostRepetitions).description(""))
       ->type_name("N");
   app.add_option("-b,--ubatch", options->setup.ubatch, "tokens processed at once [512]")

@@ -23,9 +23,10 @@ using Clock = std::chrono::steady_clock;
 using Tokens = std::span<const llama_token>;
 
 constexpr int64_t kContextStep = 256;  // llama.cpp rounds contexts up to this
-constexpr int kWarmUpTokens = 4;       // of a generation; of a prompt: one ubatch
+constexpr int kWarmUpTokens = 4;       // of a generation …
+constexpr int kWarmUpPrompt = 64;      // … and of a prompt
 constexpr int64_t kDecodeWeight = 8;   // a single token takes about as long as so many of a prompt
-// llama.cpp's slower kind is timed once where its warm-up says that it is slower by so much.
+// llama.cpp's slower kind is timed once where its first run is slower by so much.
 constexpr double kClearlySlower = 1.25;
 
 /// One way to attend, with the context in which it does.
@@ -36,7 +37,6 @@ struct Column {
   std::optional<DeviceUse> device;
   Config config;  ///< of the plug-in
   std::unique_ptr<LlamaContext> context;
-  double warm_up_seconds = 0;  ///< of the test at hand
 
   std::string name() const {
     if (attention != Attention::kLlama) {
@@ -204,11 +204,11 @@ class Bench::Impl {
   Config dense_config() const { return our_config(Mode::kDense, {}); }
 
   // The gate has times of every kind of lists to measure that the prompt's length makes it think
-  // of: what a process pays once is no part of a timed run.
+  // of, a device has graphs to compile: what a process pays once is no part of a timed run.
   int warm_up_tokens(const Column& column, const BenchTest& test) const {
     if (test.generation) return std::min(test.tokens, kWarmUpTokens);
     const bool gated = column.attention == Attention::kShadow && column.config.engine.gate;
-    return gated ? test.tokens : std::min(test.tokens, setup_.ubatch);
+    return std::min(test.tokens, gated || column.device ? test.tokens : kWarmUpPrompt);
   }
 
   int64_t total_work() const {
@@ -270,9 +270,7 @@ class Bench::Impl {
       progress_.set_label(test.name() + ": warm-up");
       plugin_->configure(column.config);
       plugin_->reset_report();
-      const Clock::time_point start = Clock::now();
       if (!read(column, test, tokens)) return {};
-      column.warm_up_seconds = std::chrono::duration<double>(Clock::now() - start).count();
       advance(test, tokens);
       check_warm_up(column);
       BenchSeries series;
@@ -314,11 +312,13 @@ class Bench::Impl {
   }
 
   // Of llama.cpp's two kinds only the faster is compared with.
-  bool clearly_slower(const Column& column) const {
-    if (column.attention != Attention::kLlama) return false;
-    return std::any_of(columns_.begin(), columns_.end(), [&](const Column& other) {
-      return other.attention == Attention::kLlama &&
-             column.warm_up_seconds > kClearlySlower * other.warm_up_seconds;
+  static bool clearly_slower(const BenchSeries& one, const std::vector<BenchSeries>& series) {
+    if (one.attention != Attention::kLlama) return false;
+    const auto first = [](const BenchSeries& any) {
+      return static_cast<double>(any.runs.front().wall_ns);
+    };
+    return std::any_of(series.begin(), series.end(), [&](const BenchSeries& other) {
+      return other.attention == Attention::kLlama && first(one) > kClearlySlower * first(other);
     });
   }
 
@@ -331,7 +331,7 @@ class Bench::Impl {
         Column& column = columns_[index];
         progress_.set_label(test.name() + ": " + column.name() + ", run " +
                             std::to_string(repetition + 1));
-        if (repetition == 0 || !clearly_slower(column)) {
+        if (repetition == 0 || !clearly_slower(series[index], series)) {
           std::optional<BenchRun> run = timed_run(column, test, tokens);
           if (!run) return false;
           series[index].runs.push_back(std::move(*run));

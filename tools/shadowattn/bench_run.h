@@ -29,7 +29,7 @@ struct BenchSetup {
   std::vector<int> generations;  ///< tokens, each above 0
   std::vector<int> depths;       ///< tokens, ascending, none twice
   int threads = 1;
-  int repetitions = 5;
+  int repetitions = 3;
   int ubatch = 512;
   std::vector<llama_token> text;  ///< what is read, from its start; context_tokens() or more
   ggml_type type_k = GGML_TYPE_F16;

@@ -96,19 +96,18 @@ std::vector<Question> known_questions(std::string_view text) {
 }
 
 std::vector<Question> quotations(std::string_view text, int count) {
-  const std::vector<size_t> starts = sentence_starts(text);
+  std::vector<size_t> starts = sentence_starts(text);
   std::vector<Question> questions;
-  size_t next = 0;
   for (int i = 0; i < count; ++i) {
+    // The next sentence that serves behind where one is wanted, or else from the beginning on.
     const auto wanted = static_cast<size_t>((i + 0.5) / count * static_cast<double>(text.size()));
-    next =
-        std::max(next, static_cast<size_t>(std::lower_bound(starts.begin(), starts.end(), wanted) -
-                                           starts.begin()));
-    for (; next < starts.size(); ++next) {
-      Question question = quotation_at(text, starts[next]);
+    std::vector<size_t> order = starts;
+    std::rotate(order.begin(), std::lower_bound(order.begin(), order.end(), wanted), order.end());
+    for (const size_t start : order) {
+      Question question = quotation_at(text, start);
       if (question.text.empty()) continue;
       questions.push_back(std::move(question));
-      ++next;
+      std::erase(starts, start);
       break;
     }
   }
