@@ -14,7 +14,7 @@ expect_out '^right answers +3 of 3 +3 of 3 +3 of 3$'
 expect_out '^KL divergence, likeliest token: of the next-token probabilities of the last 9[0-9][0-9] tokens, from those of$'
 
 # The document that comes with shadowattn, and questions about it.
-run_case 0 "$shadowattn" demo -m "$model" -c 5000 -n 4 --json
+run_case 0 "$shadowattn" demo -m "$model" -c 8192 -n 4 --json
 expect_out '"document": "state-of-the-union-1907.txt"'
 expect_out '"text": "What should not be done with the antitrust law\?"'
 

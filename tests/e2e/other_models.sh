@@ -13,11 +13,11 @@ cp out shadow.out
 run_case 0 "$shadowattn" run -m odd.gguf -f document.txt -p "$question" -n 4 --mode off
 cmp -s out shadow.out || fail "not llama.cpp's own answer"
 # A demo that compares llama.cpp with itself did not run.
-run_case 1 "$shadowattn" demo -m odd.gguf --context 1024 --facts 2
+run_case 1 "$shadowattn" demo -m odd.gguf --context 1024 --quotations 2
 expect_err '^shadowattn: the plug-in computed no attention'
 
 "$edit_model" "$model" chat.gguf 'tokenizer.chat_template={{ "<|im_start|>" }}<|im_end|>' \
   || fail "edit_model"
 run_case 0 "$shadowattn" run -m chat.gguf -f document.txt -p 'Where is it?' -n 4
-run_case 0 "$shadowattn" demo -m chat.gguf --context 1024 --facts 2
+run_case 0 "$shadowattn" demo -m chat.gguf --context 1024 --quotations 2
 expect_out '^first token after'
