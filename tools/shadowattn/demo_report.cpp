@@ -59,7 +59,8 @@ std::string times_note(const DemoResult& result) {
   const double load = result.other_load ? result.other_load->sum() : 0;
   const double spread = largest_spread(result);
   if (load <= kNotedLoad && spread <= kNotedSpread) return "";
-  std::string note = "The machine was busy while this was measured: ";
+  std::string note = load > kNotedLoad ? "The machine was busy while this was measured: "
+                                       : "Times were uneven while this was measured: ";
   if (result.other_load) {
     note += format_percent(result.other_load->programs) + " of its time went to other programs, " +
             format_percent(result.other_load->stolen) + " to other machines on its host; ";
