@@ -20,7 +20,8 @@ double log2_per_unit(const DeviceScores& device, const ListRows& list, int64_t i
   return device.query_scale[tile_row(device, list, i)] * device.log2_per_unit;
 }
 
-constexpr double kWidened = 256.0;  // ScoreRankKernel::widen
+constexpr double kWidened = 256.0;     // ScoreRankKernel::widen
+constexpr double kLowestByte = 128.0;  // scores end at ±127, but a device may return anything
 
 /// Copies `count` scores of a tile row from `first` on (relative to first_key), widened, and turned
 /// round where a negative softmax scale turns the order of the logits round.
@@ -76,7 +77,7 @@ void DeviceEstimate::ranks(const DeviceScores& device, const Visibility& visibil
     const double unit = log2_per_unit(device, list, i);
     levels_.set(sample, visibility.row(list.head(i), list.row(i)),
                 unit != 0.0 ? kWidened / std::fabs(unit) : 0.0, unit * 0x1p23, i, select);
-    in_range = in_range && levels_.in_range(i, 127.0);
+    in_range = in_range && levels_.in_range(i, kLowestByte);
   }
 
   // Rows of a list are one head's, or all heads' of neighbouring query rows.

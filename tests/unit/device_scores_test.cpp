@@ -6,6 +6,7 @@
 
 #include "engine/score_check.h"
 #include "engine_problem.h"
+#include "kernels/family.h"
 #include "select/token_lists.h"
 
 namespace shadowattn {
@@ -189,6 +190,83 @@ TEST(DeviceEstimate, ScoresOutOfRangeGiveListsOfRealKeys) {
           }
         }
       }
+    }
+  }
+}
+
+/// A device may be broken in any way: whatever bytes it returns and whatever the scales are, lists
+/// hold keys that some row may see, each once, in order, and a share of mass is a share.
+TEST(DeviceEstimate, AnyBytesGiveListsOfRealKeys) {
+  Problem p({kHeads, 1, 4, 180, kDim, 16});
+  p.set_causal(170);
+  const std::unique_ptr<Executor> executor = make_thread_pool(1);
+  const Visibility visibility(p.call, *executor);
+  const SelectKernel& select = best_kernel(select_kernels(), detect_cpu_features());
+  const ScoreRankKernel& rank = best_kernel(score_rank_kernels(), detect_cpu_features());
+  const EngineOptions options = {.keep_floor = 0, .sink = 1, .recent = 2};
+  const ListRows list{{0, 4}, 0, kHeads};
+  test::Random random(23);
+  for (int round = 0; round < 3000; ++round) {
+    Scored s(4);
+    const int64_t low = random.integer(-128, 127);
+    const int64_t high = random.integer(low, 127);
+    for (int64_t i = 0; i < 4 * kHeads; ++i) {
+      s.scale[static_cast<size_t>(i)] = static_cast<float>(std::exp2(random.integer(-20, 20)));
+      for (int64_t j = 0; j < 192; ++j) s.at(i, j) = static_cast<int8_t>(random.integer(low, high));
+    }
+    s.scores.log2_per_unit = std::exp2(random.integer(-12, 12)) * (random.chance(0.5) ? 1 : -1);
+    const bool by_mass = random.chance(0.5);
+    const bool ranks = random.chance(0.5);
+    DeviceEstimate estimate;
+    estimate.reserve(list.count(), 174, ranks);
+    TokenSelector selector;
+    selector.reserve(174);
+    int16_t* importance = nullptr;
+    if (ranks) {
+      estimate.ranks(s.scores, visibility, list, rank, select);
+      if (by_mass) estimate.leave_out_unseen(s.scores, visibility, list);
+      importance = estimate.rows().row(0);
+    } else {
+      estimate.scores(s.scores, visibility, list, rank);
+      importance = selector.merge(visibility, list, 0, estimate.rows(), by_mass, select);
+    }
+    const ListBudget budget{1.0, by_mass ? 0.05 : 0.0, 0};
+    const TokenList tokens =
+        selector.select(options, by_mass ? budget : ListBudget{0.3, 0.0, 0}, visibility, list,
+                        {.rank = importance, .most_mass = most_mass_of(list.count())}, select);
+    ASSERT_GT(tokens.count, 2) << round;
+    for (int64_t i = 0; i < tokens.count; ++i) {
+      ASSERT_GE(tokens.key(i), i > 0 ? tokens.key(i - 1) + 1 : 0) << round;
+      ASSERT_LT(tokens.key(i), 174) << round;
+    }
+    ASSERT_GE(selector.estimated_lost(), 0.0) << round;
+    ASSERT_LE(selector.estimated_lost(), 1.0) << round;
+  }
+}
+
+/// Where ±127 just stays in the range of ranks, -128 leaves it: its share must still be the
+/// smallest, not a bit pattern beyond all shares.
+TEST(DeviceEstimate, ByteBelowAllScoresHasTheSmallestShare) {
+  Problem p({kHeads, 1, 1, 64, kDim, 16});
+  const std::unique_ptr<Executor> executor = make_thread_pool(1);
+  const Visibility visibility(p.call, *executor);
+  Scored s(1);
+  for (int64_t i = 0; i < kHeads; ++i) {
+    for (int64_t j = 0; j < 192; ++j) s.at(i, j) = j == 5 ? -128 : 0;
+  }
+  const ListRows list{{0, 1}, 0, kHeads};
+  for (const ScoreRankKernel& kernel : score_rank_kernels()) {
+    if (!detect_cpu_features().covers(kernel.needs)) continue;
+    // 63 keys of score 0 and 2 heads: the level is near 6, so offset / slope is (127 - 6) / unit.
+    for (int step = 0; step <= 400; ++step) {
+      const double unit = 0.93 + 1e-4 * step;
+      s.scores.log2_per_unit = unit / double{s.scale.front()};
+      DeviceEstimate estimate;
+      estimate.reserve(list.count(), 64, true);
+      estimate.ranks(s.scores, visibility, list, kernel, select_kernels().back());
+      const int16_t* rank = estimate.rows().row(0);
+      ASSERT_GE(rank[5], 0) << kernel.name << ", " << unit;
+      ASSERT_LT(rank[5], rank[6]) << kernel.name << ", " << unit;
     }
   }
 }

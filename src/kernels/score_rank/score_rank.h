@@ -30,7 +30,7 @@ struct ScoreRank {
   const float* slope = nullptr;    ///< [rows] finite
   const float* offset = nullptr;   ///< [rows] finite
   int16_t* rank = nullptr;         ///< [keys]
-  /// The caller knows that no fma leaves [0, kRankCap], as when fma(±127, slope, offset) of no row
+  /// The caller knows that no fma leaves [0, kRankCap], as when fma(±128, slope, offset) of no row
   /// does: clamping may be left out.
   bool in_range = false;
 };
