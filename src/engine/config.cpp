@@ -1,7 +1,10 @@
 #include "shadowattn/config.h"
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -176,6 +179,14 @@ std::vector<const ConfigKey*> all_keys() {
   return keys;
 }
 
+/// The keys that users need; the others are for experiments and devices (docs/expert-keys.md).
+constexpr std::string_view kUserKeys[] = {"mode",   "attn_error", "threads", "profile",
+                                          "report", "trace",      "device"};
+
+bool for_users(const ConfigKey& key) {
+  return std::find(std::begin(kUserKeys), std::end(kUserKeys), key.name) != std::end(kUserKeys);
+}
+
 std::string allowed_values(const ConfigKey& key) {
   if (!key.allowed.empty()) return std::string(key.allowed);
   std::string names;
@@ -215,14 +226,43 @@ bool has_control_character(std::string_view text) {
   return false;
 }
 
+/// Insertions, deletions and replacements from one text to the other.
+size_t edit_distance(std::string_view from, std::string_view to) {
+  std::vector<size_t> row(to.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 0; i < from.size(); ++i) {
+    size_t diagonal = std::exchange(row[0], i + 1);
+    for (size_t j = 0; j < to.size(); ++j) {
+      const size_t replaced = diagonal + (from[i] == to[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({replaced, diagonal + 1, row[j] + 1});
+    }
+  }
+  return row.back();
+}
+
+/// "; did you mean \"keep\"", or nothing.
+std::string did_you_mean(std::string_view name) {
+  constexpr size_t kLongest = 20;  // of what could be a typing error
+  if (name.size() > kLongest) return "";
+  const std::vector<const ConfigKey*> keys = all_keys();
+  const auto distance = [&](const ConfigKey* key) { return edit_distance(name, key->name); };
+  const ConfigKey* closest = *std::min_element(
+      keys.begin(), keys.end(),
+      [&](const ConfigKey* a, const ConfigKey* b) { return distance(a) < distance(b); });
+  if (distance(closest) > 2) return "";
+  return "; did you mean \"" + std::string(closest->name) + "\"";
+}
+
 Status unknown_key(std::string_view name) {
-  std::string message = "unknown key " + quote(name) + "; known keys:";
+  std::string message = "unknown key " + quote(name) + did_you_mean(name) + "; known keys:";
   const char* separator = " ";
   for (const ConfigKey* key : all_keys()) {
+    if (!for_users(*key)) continue;
     message.append(separator).append(key->name);
     separator = ", ";
   }
-  return Status::invalid_argument(message);
+  return Status::invalid_argument(message + " and those of docs/expert-keys.md");
 }
 
 Status parse_item(std::string_view item, Config& config) {
@@ -307,7 +347,8 @@ std::string config_help() {
   constexpr size_t kNameWidth = 16;
   constexpr size_t kDefaultWidth = 10;
   const Config defaults;
-  std::string text;
+  std::string users;
+  std::string experts;
   for (const ConfigKey* key : all_keys()) {
     std::string line(key->name);
     line.resize(kNameWidth, ' ');
@@ -315,9 +356,9 @@ std::string config_help() {
     line += value.empty() ? "none" : value;
     line.resize(kNameWidth + kDefaultWidth, ' ');
     line.append(key->meaning).append(" (").append(allowed_values(*key)).append(")\n");
-    text += line;
+    (for_users(*key) ? users : experts) += line;
   }
-  return text;
+  return users + "Expert keys:\n" + experts;
 }
 
 }  // namespace shadowattn

@@ -350,6 +350,8 @@ TEST(ConfigTest, HelpHasOneLinePerKey) {
     EXPECT_TRUE(contains(help, std::string("\n").append(key).append(" "))) << key;
   }
   EXPECT_TRUE(contains(help, "256"));
+  EXPECT_LT(help.find("\nattn_error "), help.find("\nExpert keys:\n"));
+  EXPECT_GT(help.find("\nkeep "), help.find("\nExpert keys:\n"));
 }
 
 }  // namespace
