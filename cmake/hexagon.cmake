@@ -39,7 +39,7 @@ if(SHADOWATTN_HEXAGON_CLANG_WORKS)
     COMMAND_EXPAND_LISTS VERBATIM)
   add_custom_target(shadowattn_hexagon_program ALL DEPENDS ${SHADOWATTN_HEXAGON_PROGRAM})
   # Beside the plug-in, and where the command's ../lib is.
-  install(PROGRAMS ${SHADOWATTN_HEXAGON_PROGRAM} DESTINATION lib)
+  install(PROGRAMS ${SHADOWATTN_HEXAGON_PROGRAM} DESTINATION lib COMPONENT command)
 else()
   message(STATUS "No clang with the Hexagon target and lld (install clang-19 lld-19): "
     "the device `hexagon` will not be available")

@@ -22,11 +22,13 @@ set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
 set(CMAKE_BUILD_RPATH_USE_ORIGIN ON)
 set(CMAKE_INSTALL_RPATH "$ORIGIN/../lib")
 
-# Found once, used here and for llama.cpp. The base dir lets a fresh clone elsewhere hit the cache.
+# Found once, used here and for llama.cpp. Base dir and no hash of the folder let a fresh clone elsewhere hit the cache,
+# builds with debug information included.
 find_program(SHADOWATTN_CCACHE ccache)
 mark_as_advanced(SHADOWATTN_CCACHE)
 if(SHADOWATTN_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} ${SHADOWATTN_CCACHE})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1
+    ${SHADOWATTN_CCACHE})
   set(CMAKE_C_COMPILER_LAUNCHER ${CMAKE_CXX_COMPILER_LAUNCHER})
 endif()
 
