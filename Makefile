@@ -40,8 +40,9 @@ build:
 	@scripts/install-deps build llama
 	@scripts/build release
 
-demo: build
-	@scripts/install-deps model
+demo:
+	@scripts/install-deps build llama model
+	@scripts/build release shadowattn_cli
 	@scripts/fetch-model >/dev/null || true
 	build/bin/shadowattn demo
 
@@ -50,7 +51,7 @@ tables: build
 	@scripts/tables $(TABLES)
 
 test:
-	@scripts/install-deps build llama model hexagon $(if $(ARM_PRESET),arm)
+	@scripts/install-deps build llama model library hexagon $(if $(ARM_PRESET),arm)
 	@scripts/test release asan tsan $(ARM_PRESET)
 
 test-arm:

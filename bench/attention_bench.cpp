@@ -10,17 +10,17 @@
 #include <string>
 #include <vector>
 
-#include "attention_options.h"
 #include "attention_table.h"
-#include "failure.h"
-#include "interrupt.h"
-#include "llama_session.h"
+#include "common/attention_options.h"
+#include "common/failure.h"
+#include "common/interrupt.h"
+#include "common/llama_session.h"
+#include "common/recording.h"
+#include "common/text.h"
 #include "measure/attention_problem.h"
 #include "openmp_executor.h"
 #include "peaks.h"
 #include "program.h"
-#include "recording.h"
-#include "text.h"
 
 namespace shadowattn::bench {
 namespace {

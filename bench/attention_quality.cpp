@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "failure.h"
+#include "common/failure.h"
 #include "measure/tensor_element.h"
 
 namespace shadowattn::bench {

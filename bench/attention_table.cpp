@@ -7,10 +7,10 @@
 #include <optional>
 
 #include "attention_quality.h"
-#include "failure.h"
-#include "interrupt.h"
-#include "progress.h"
-#include "text.h"
+#include "common/failure.h"
+#include "common/interrupt.h"
+#include "common/progress.h"
+#include "common/text.h"
 
 namespace shadowattn::bench {
 namespace {

@@ -6,15 +6,15 @@
 #include <string>
 #include <vector>
 
-#include "attention_options.h"
-#include "failure.h"
-#include "interrupt.h"
-#include "llama_session.h"
+#include "common/attention_options.h"
+#include "common/failure.h"
+#include "common/interrupt.h"
+#include "common/llama_session.h"
+#include "common/summary.h"
+#include "common/text.h"
 #include "measure/recall_table.h"
 #include "measure/recorded_calls.h"
 #include "program.h"
-#include "summary.h"
-#include "text.h"
 
 namespace shadowattn::bench {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "failure.h"
+#include "common/failure.h"
 #include "measure/tensor_element.h"
 
 namespace shadowattn::bench {

@@ -9,14 +9,14 @@
 #include <map>
 #include <string>
 
-#include "failure.h"
-#include "files.h"
-#include "interrupt.h"
+#include "common/failure.h"
+#include "common/files.h"
+#include "common/interrupt.h"
+#include "common/progress.h"
+#include "common/summary.h"
+#include "common/text.h"
 #include "program.h"
-#include "progress.h"
 #include "speed_model.h"
-#include "summary.h"
-#include "text.h"
 
 namespace shadowattn::bench {
 namespace {

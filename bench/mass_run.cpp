@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "failure.h"
-#include "interrupt.h"
+#include "common/failure.h"
+#include "common/interrupt.h"
 #include "measure/recall_score.h"
 #include "plan/visibility.h"
 

@@ -1,7 +1,7 @@
 #include "mass_table.h"
 
+#include "common/text.h"
 #include "measure/recall_score.h"
-#include "text.h"
 
 namespace shadowattn::bench {
 namespace {

@@ -4,7 +4,7 @@
 #include <exception>
 #include <string>
 
-#include "failure.h"
+#include "common/failure.h"
 
 namespace shadowattn::bench {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "gguf_writer.h"
+#include "common/gguf_writer.h"
 
 namespace shadowattn::bench {
 namespace {

@@ -4,7 +4,7 @@
 bench=${SHADOWATTN_ATTENTION_BENCH:?path of attention_bench}
 make_document document.txt 120
 
-run_case 0 "$shadowattn" record -m "$model" -f document.txt -o one.gguf -c 1200 --layers 1,2 --rows 64
+run_case 0 "$lab" record -m "$model" -f document.txt -o one.gguf -c 1200 --layers 1,2 --rows 64
 run_case 0 "$bench" --table --dump one.gguf --layers 1 --rounds 1 --keep 0.3,1 --rows 1,8
 expect_out '^[|] f32 FMA [|] baseline [|] [0-9.]*[1-9][0-9.]* GFLOP/s [|]$'
 expect_out '^[|] clock of one core [|]  [|] [0-9]+[.][0-9]+ GHz [|]$'
@@ -63,7 +63,7 @@ refused 2 'does not know --benchmark' --table --benchmark_filter=x
 refused 1 'isa=mmx is unknown' --table --dump one.gguf --isa mmx
 
 # A recording of a quantised cache. ggml quantises the queries as well, hence the wider limit.
-run_case 0 "$shadowattn" record -m "$model" -f document.txt -o q8.gguf -c 1200 --layers 1 --rows 64 \
+run_case 0 "$lab" record -m "$model" -f document.txt -o q8.gguf -c 1200 --layers 1 --rows 64 \
   --ctk q8_0 --ctv q8_0
 run_case 0 "$bench" --table --dump q8.gguf --rounds 1 --keep 0.3,1 --rows 8
 holds "$(column ggml error) < 0.03" "error of ggml on q8_0"

@@ -44,13 +44,17 @@ takes() {
   local path=$1
   shift
   run_case 1 env -u SHADOWATTN_CACHE_DIR -u XDG_CACHE_HOME -u HOME "$@"
-  expect_err "^shadowattn: the model $path is not a GGUF file"
+  expect_err "^shadowattn(-lab)?: the model $path is not a GGUF file"
   [[ $(wc -l <err) == 1 ]] || fail "not one line: $*"
 }
 takes "$work/shadowattn/$name" XDG_CACHE_HOME="$work" "$shadowattn" demo
 takes "$work/.cache/shadowattn/$name" HOME="$work" "$shadowattn" demo
 takes "$work/.cache/shadowattn/$name" HOME="$work" XDG_CACHE_HOME= SHADOWATTN_CACHE_DIR= "$shadowattn" demo
-for arguments in demo bench trace profile paper "eval kld" "run -f document.txt -p Who" "record -f document.txt -o x"; do
+for arguments in demo bench trace profile "eval kld" "run -f document.txt -p Who"; do
   # shellcheck disable=SC2086
   takes "$work/cache/$name" SHADOWATTN_CACHE_DIR="$work/cache" "$shadowattn" $arguments
+done
+for arguments in paper "record -f document.txt -o x"; do
+  # shellcheck disable=SC2086
+  takes "$work/cache/$name" SHADOWATTN_CACHE_DIR="$work/cache" "$lab" $arguments
 done

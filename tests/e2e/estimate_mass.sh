@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 mass=${SHADOWATTN_ESTIMATE_MASS:?path of estimate_mass}
 make_document document.txt 160
-run_case 0 "$shadowattn" record -m "$model" -f document.txt -o document.gguf -c 1200 --layers 1,2 --rows 96
+run_case 0 "$lab" record -m "$model" -f document.txt -o document.gguf -c 1200 --layers 1,2 --rows 96
 
 # mean <table> <scores> <list> <column>: of the table that starts with the word.
 mean() {

@@ -6,7 +6,7 @@ make_document document.txt 160
 tac document.txt >other.txt
 
 for name in document other; do
-  run_case 0 "$shadowattn" record -m "$model" -f $name.txt -o $name.gguf -c 1200 --layers 1,2 --rows 64
+  run_case 0 "$lab" record -m "$model" -f $name.txt -o $name.gguf -c 1200 --layers 1,2 --rows 64
 done
 run_case 0 "$recall" document.gguf --calibrate other.gguf --every 8 --keep 0.1,0.5
 expect_out '^document.gguf: 1,200 tokens; calibrated mean scales: query '

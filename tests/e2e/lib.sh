@@ -4,6 +4,7 @@
 set -euo pipefail
 
 shadowattn=${SHADOWATTN_COMMAND:?path of the built command}
+lab=${SHADOWATTN_LAB:-}                # shadowattn-lab
 model=${SHADOWATTN_MODEL:-}          # the reference model
 edit_model=${SHADOWATTN_EDIT_MODEL:-}  # shadowattn_edit_model
 unset SHADOWATTN SHADOWATTN_ISA GGML_BACKEND_PATH

@@ -6,7 +6,7 @@ make_document document.txt 1200
 
 # Ctrl-C: what was measured so far stays, and the same command goes on from there.
 : >err
-"$shadowattn" paper --quick -f document.txt -o report >out 2>err &
+"$lab" paper --quick -f document.txt -o report >out 2>err &
 pid=$! status=0
 for ((i = 0; i < 3000; ++i)); do
   if grep -q '^\[3/' err; then break; fi
@@ -22,7 +22,7 @@ grep -q '</html>' report/index.html || fail "no whole page after Ctrl-C"
 kept=$(grep -c '"started"' report/paper.json)
 ((kept >= 2)) || fail "only $kept parts were kept"
 
-run_case 0 "$shadowattn" paper --quick -f document.txt -o report
+run_case 0 "$lab" paper --quick -f document.txt -o report
 cp out first.out
 expect_err '^\[1/'
 expect_err 'left\)$'
@@ -37,7 +37,7 @@ grep -q '</html>' report/index.html || fail "the page is not whole"
 [[ $(ls -A report) == $'index.html\npaper.json' ]] || fail "left behind: $(ls -A report)"
 
 # Every experiment is there, with its date and its command.
-"$shadowattn" paper --list --quick >list 2>err || fail "no list"
+"$lab" paper --list --quick >list 2>err || fail "no list"
 experiments=$(sed -nE 's/^\| ([a-z-]+) +\| +[0-9]+ \|.*/\1/p' list)
 [[ $(wc -w <<<"$experiments") -ge 8 ]] || fail "experiments are missing: $experiments"
 for experiment in $experiments; do
@@ -47,29 +47,29 @@ done
 
 # Nothing is measured twice, and the page is made from what is there.
 rm report/index.html
-run_case 0 "$shadowattn" paper --quick -f document.txt -o report
+run_case 0 "$lab" paper --quick -f document.txt -o report
 ! grep -qE '^\[' err || fail "measured again"
 cmp -s out first.out || fail "another table from the same results"
 grep -q '</html>' report/index.html || fail "the page was not made again"
 
 # Results of another run are kept.
 before=$(cksum <report/paper.json)
-run_case 1 "$shadowattn" paper --quick -o report
-expect_err '^shadowattn: .*texts.* differs; give another folder'
-run_case 1 "$shadowattn" paper -f document.txt -o report
-expect_err '^shadowattn: .*quick differs; give another folder'
+run_case 1 "$lab" paper --quick -o report
+expect_err '^shadowattn-lab: .*texts.* differs; give another folder'
+run_case 1 "$lab" paper -f document.txt -o report
+expect_err '^shadowattn-lab: .*quick differs; give another folder'
 [[ $(cksum <report/paper.json) == "$before" ]] || fail "results of another run were changed"
 mkdir damaged && echo '{"paper": 1' >damaged/paper.json
-run_case 1 "$shadowattn" paper --quick -f document.txt -o damaged
-expect_err '^shadowattn: damaged/paper.json is damaged .*--fresh'
+run_case 1 "$lab" paper --quick -f document.txt -o damaged
+expect_err '^shadowattn-lab: damaged/paper.json is damaged .*--fresh'
 [[ $(cat damaged/paper.json) == '{"paper": 1' ]] || fail "a damaged file was overwritten"
 
-run_case 2 "$shadowattn" paper --only nothing
+run_case 2 "$lab" paper --only nothing
 expect_err 'no experiment, there are '
-run_case 1 "$shadowattn" paper --quick -f missing.txt -o report
-expect_err '^shadowattn: .*missing.txt'
-run_case 1 "$shadowattn" paper --quick -m document.txt -o report
-expect_err '^shadowattn: .*GGUF'
+run_case 1 "$lab" paper --quick -f missing.txt -o report
+expect_err '^shadowattn-lab: .*missing.txt'
+run_case 1 "$lab" paper --quick -m document.txt -o report
+expect_err '^shadowattn-lab: .*GGUF'
 touch file
-run_case 1 "$shadowattn" paper --quick -o file
-expect_err '^shadowattn: cannot make the folder file'
+run_case 1 "$lab" paper --quick -o file
+expect_err '^shadowattn-lab: cannot make the folder file'

@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 make_document document.txt 100
 
-record() { run_case 0 "$shadowattn" record -m "$model" -f document.txt "$@"; }
+record() { run_case 0 "$lab" record -m "$model" -f document.txt "$@"; }
 
 record -o one.gguf
 expect_err '^0 +f32 64 x 512 x 4 +f16 64 x [0-9]+ x 2 +f16 64 x [0-9]+ x 2 +f16 [0-9]+ x 512$'
@@ -30,8 +30,8 @@ before=$(ls -A)
 refused() {
   local status=$1 pattern=$2
   shift 2
-  run_case "$status" "$shadowattn" record -m "$model" -f document.txt -o x.gguf "$@"
-  expect_err "^shadowattn: .*$pattern"
+  run_case "$status" "$lab" record -m "$model" -f document.txt -o x.gguf "$@"
+  expect_err "^shadowattn-lab: .*$pattern"
   [[ $(wc -l <err) == 1 ]] || fail "not one line: $*"
   rm -f out err
   [[ $(ls -A) == "$before" ]] || fail "left behind: $(ls -A)"

@@ -59,10 +59,10 @@ expect_err '^shadowattn: warning: .* 3 bytes were replaced'
 run_case 0 "$shadowattn" run -m "$model" -f document.txt -p "$question" -n 4 -c 2300
 expect_out '^ ?silence'
 
-for command in "" run demo devices record trace; do
+for command in "" run demo devices trace; do
   # shellcheck disable=SC2086
   run_case 0 "$shadowattn" $command --help
-  expect_out 'shadowattn (demo|run|devices|record|trace)'
+  expect_out 'shadowattn (demo|run|devices|trace)'
 done
 run_case 0 "$shadowattn" --version
 expect_out '^shadowattn [0-9.]+ \(llama.cpp '

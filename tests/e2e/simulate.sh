@@ -6,7 +6,7 @@
 soc=${SHADOWATTN_SOC:?folder of the SoC files}
 gen3=$soc/snapdragon-8gen3.json
 
-run_case 0 "$shadowattn" simulate --soc "$gen3" --model-shape qwen2-1.5b -c 4096 \
+run_case 0 "$lab" simulate --soc "$gen3" --model-shape qwen2-1.5b -c 4096 \
   --svg call.svg -o report.json
 expect_out '^qwen2-1.5b on Snapdragon 8 Gen 3'
 expect_out 'nothing ran on a phone'
@@ -21,14 +21,14 @@ grep -q '</svg>' call.svg || fail "call.svg is no whole picture"
 grep -q 'nothing ran on a phone' call.svg || fail "call.svg does not say what it is"
 grep -q '"mean_absolute_error"' report.json || fail "report.json has no error of the prediction"
 
-run_case 0 "$shadowattn" simulate --soc "$gen3" -m qwen2-1.5b --json
+run_case 0 "$lab" simulate --soc "$gen3" -m qwen2-1.5b --json
 cmp -s out report.json || fail "--json and -o differ"
 
-run_case 0 "$shadowattn" simulate --soc "$gen3" -m qwen2-0.5b --plan --npu-speed 2
+run_case 0 "$lab" simulate --soc "$gen3" -m qwen2-0.5b --plan --npu-speed 2
 expect_out '^qwen2.5-7b +131,072 +8.00x .*\*$'
 expect_out '^extrapolated, no published time covers it: an NPU of another speed$'
 expect_out '^the estimate on the CPU +\+'
-run_case 0 "$shadowattn" simulate --soc "$soc/snapdragon-8gen2.json" -m phonelm-0.5b -v
+run_case 0 "$lab" simulate --soc "$soc/snapdragon-8gen2.json" -m phonelm-0.5b -v
 expect_out '^prefill.linear_rate +834 +Gop/s +assumed$'
 expect_out 'Octopus'
 
@@ -41,7 +41,7 @@ same_launches() {
     --pipeline fifo -t 1 --json -m "$one_kv_head"
   local made
   made=$(grep -oE '"launches": [0-9]+' out | head -n 1 | grep -oE '[0-9]+')
-  run_case 0 "$shadowattn" simulate --soc soc.json -m "$one_kv_head" -c "$2" -b "$3" --dense-layers 0 \
+  run_case 0 "$lab" simulate --soc soc.json -m "$one_kv_head" -c "$2" -b "$3" --dense-layers 0 \
     --cores 1
   sed -i 's/,//g' out
   expect_out "^launches +$made +$made +$made "
@@ -57,8 +57,8 @@ same_launches fast.json 24000 512
 wrong() { # wrong <status> <message> <option>…
   local status=$1 message=$2
   shift 2
-  run_case "$status" "$shadowattn" simulate "$@"
-  expect_err "^shadowattn: .*$message"
+  run_case "$status" "$lab" simulate "$@"
+  expect_err "^shadowattn-lab: .*$message"
   (($(wc -l <err) == 1)) || fail "more than one line of error"
 }
 wrong 2 '--soc is required'

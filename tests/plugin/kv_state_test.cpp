@@ -1,5 +1,5 @@
 // What a context with flash attention has read, taken over by one without.
-#include "kv_state.h"
+#include "bench/kv_state.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // Markdown, JSON and CSV of the same rows.
-#include "bench_report.h"
+#include "bench/report.h"
 
 #include <gtest/gtest.h>
 

@@ -1,9 +1,9 @@
 // Rows made of series of runs, and the statistics in them.
-#include "bench_result.h"
+#include "bench/result.h"
 
 #include <gtest/gtest.h>
 
-#include "statistics.h"
+#include "common/statistics.h"
 
 namespace shadowattn::tool {
 namespace {

@@ -1,5 +1,5 @@
 // Which cores a benchmark takes for the CPU's work and for a simulated device.
-#include "core_choice.h"
+#include "common/core_choice.h"
 
 #include <gtest/gtest.h>
 #include <sched.h>
@@ -9,7 +9,7 @@
 #include <fstream>
 #include <thread>
 
-#include "failure.h"
+#include "common/failure.h"
 
 namespace shadowattn::tool {
 namespace {

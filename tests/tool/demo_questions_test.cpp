@@ -1,4 +1,4 @@
-#include "demo_questions.h"
+#include "demo/questions.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // The picture: axes that hold the data, text that cannot break the XML.
-#include "depth_curve.h"
+#include "bench/depth_curve.h"
 
 #include <gtest/gtest.h>
 
@@ -7,8 +7,12 @@
 #include <regex>
 #include <string>
 
+#include "common/svg.h"
+
 namespace shadowattn::tool {
 namespace {
+
+using svg::axis_marks;
 
 size_t occurrences(const std::string& text, const std::string& word) {
   size_t count = 0;

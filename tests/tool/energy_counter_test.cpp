@@ -1,5 +1,5 @@
 // The processor's energy counters, as Linux shows them in a folder.
-#include "energy_counter.h"
+#include "measure/energy_counter.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "failure.h"
+#include "common/failure.h"
 
 namespace shadowattn::tool {
 namespace {

@@ -5,12 +5,12 @@
 #include <limits>
 #include <memory>
 
+#include "common/failure.h"
 #include "eval/methods.h"
 #include "eval/page.h"
 #include "eval/plots.h"
 #include "eval/recall_statistics.h"
 #include "eval/settings.h"
-#include "failure.h"
 #include "shadowattn/profile.h"
 
 namespace shadowattn::tool::eval {

@@ -8,9 +8,9 @@
 #include <set>
 #include <sstream>
 
+#include "common/failure.h"
+#include "common/text.h"
 #include "eval/phone_functions.h"
-#include "failure.h"
-#include "text.h"
 
 namespace shadowattn::tool::eval {
 namespace {

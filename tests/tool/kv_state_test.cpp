@@ -1,4 +1,4 @@
-#include "kv_state.h"
+#include "bench/kv_state.h"
 
 #include <gtest/gtest.h>
 

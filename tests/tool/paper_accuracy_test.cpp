@@ -1,4 +1,4 @@
-// What `shadowattn paper` says of accuracy: only what the findings bear out.
+// What `shadowattn-lab paper` says of accuracy: only what the findings bear out.
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// What `shadowattn paper` keeps on disk, and what it takes over.
+// What `shadowattn-lab paper` keeps on disk, and what it takes over.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -6,7 +6,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "failure.h"
+#include "common/failure.h"
 #include "paper/results.h"
 
 namespace shadowattn::tool::paper {
@@ -104,7 +104,7 @@ TEST_F(PaperResults, WhatIsNoResultIsRefused) {
 }
 
 TEST_F(PaperResults, PartsOfTheWrongFormAreRefused) {
-  Results(path(), facts_, false).save("shadowattn paper", false);
+  Results(path(), facts_, false).save("shadowattn-lab paper", false);
   const Json whole = Json::parse(read());
   for (const char* experiments :
        {"[1]", R"({"recall": 1})", R"({"recall": {"parts": {"1024": {}}}})",
@@ -118,9 +118,9 @@ TEST_F(PaperResults, PartsOfTheWrongFormAreRefused) {
 
 TEST_F(PaperResults, SaysWhetherAllIsMeasured) {
   Results results(path(), facts_, false);
-  results.save("shadowattn paper --quick", true);
+  results.save("shadowattn-lab paper --quick", true);
   EXPECT_EQ(Json::parse(read()).at("complete"), true);
-  EXPECT_EQ(Json::parse(read()).at("command"), "shadowattn paper --quick");
+  EXPECT_EQ(Json::parse(read()).at("command"), "shadowattn-lab paper --quick");
 }
 
 }  // namespace

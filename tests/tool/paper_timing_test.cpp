@@ -1,5 +1,5 @@
-// What `shadowattn paper` makes of measured times: bounds, chapters, and what is said when parts
-// are missing.
+// What `shadowattn-lab paper` makes of measured times: bounds, chapters, and what is said when
+// parts are missing.
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -6,7 +6,7 @@
 #include <numeric>
 #include <random>
 
-#include "failure.h"
+#include "common/failure.h"
 #include "kernels/half.h"
 #include "profile/budget.h"
 #include "profile/mass.h"

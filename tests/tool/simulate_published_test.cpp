@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "failure.h"
+#include "common/failure.h"
 #include "simulate/plan_table.h"
 #include "simulate/simulate_json.h"
 #include "simulate/simulate_report.h"

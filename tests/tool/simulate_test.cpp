@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "failure.h"
+#include "common/failure.h"
 #include "simulate/attention_call.h"
 #include "simulate/call_schedule.h"
 

@@ -1,5 +1,5 @@
 // Timelines: read from the plug-in's text, summed up, drawn.
-#include "timeline.h"
+#include "trace/timeline.h"
 
 #include <gtest/gtest.h>
 
@@ -8,8 +8,8 @@
 #include <regex>
 #include <string>
 
-#include "failure.h"
-#include "timeline_svg.h"
+#include "common/failure.h"
+#include "trace/timeline_svg.h"
 
 namespace shadowattn::tool {
 namespace {

@@ -1,29 +1,10 @@
-// shadowattn: run a GGUF model with shadow attention, see it work, see what this machine offers.
+// shadowattn: run a GGUF model with shadow attention, see it work, see what it costs.
 
-#include <llama.h>
-
-#include <CLI/CLI.hpp>
-#include <algorithm>
-#include <cstdio>
-#include <exception>
-#include <new>
-#include <string>
-#include <utility>
-#include <vector>
-
-#include "command.h"
-#include "failure.h"
-#include "text.h"
+#include "common/command_line.h"
+#include "subcommands.h"
 
 namespace shadowattn::tool {
 namespace {
-
-struct Subcommand {
-  const char* name;
-  const char* description;
-  const char* examples;
-  Action (*add)(CLI::App& app);
-};
 
 constexpr Subcommand kSubcommands[] = {
     {"run", "Ask a model a question about a document",
@@ -46,29 +27,6 @@ constexpr Subcommand kSubcommands[] = {
      "  shadowattn bench -m model.gguf --attn shadow --keep 0.2,0.1 -o json > bench.json\n"
      "  shadowattn bench -m model.gguf --fa 1 --depth-curve depth.svg\n",
      add_bench},
-    {"devices", "Show the kernels, this machine's features and the plug-in",
-     "Examples:\n"
-     "  shadowattn devices\n"
-     "  shadowattn devices --json\n",
-     add_devices},
-    {"profile", "Measure a model once, so that later runs know which lists suit its heads",
-     "Examples:\n"
-     "  shadowattn profile -m model.gguf\n"
-     "  shadowattn profile -m model.gguf -f book.txt -o model.shadow.json -c 8192\n"
-     "  shadowattn profile -m model.gguf -f book.txt --method importance --budget 0.2\n",
-     add_profile},
-    {"record", "Record queries, keys and values of a model's attention in a file",
-     "Examples:\n"
-     "  shadowattn record -m model.gguf -f book.txt -o book.gguf\n"
-     "  shadowattn record -m model.gguf -f book.txt -o book.gguf --layers 0,11,23 -c 8192\n",
-     add_record},
-    {"trace", "Record when the device and the CPU did what, and how idle they were",
-     "Examples:\n"
-     "  shadowattn trace\n"
-     "  shadowattn trace -o trace.json --svg timeline.svg\n"
-     "  shadowattn trace -m model.gguf -f book.txt -c 4096 -t 3 -o trace.json -v\n"
-     "  shadowattn trace --device cpu --json > times.json\n",
-     add_trace},
     {"eval", "Measure what sparse attention costs: probabilities, answers, attention mass",
      "Examples:\n"
      "  shadowattn eval needle -c 4096\n"
@@ -76,106 +34,37 @@ constexpr Subcommand kSubcommands[] = {
      "  shadowattn eval kld -f book.txt --baseline sparse-f32,block,window,oracle\n"
      "  shadowattn eval recall -f book.txt --keep 0.05,0.1,0.2 --attn-error 0.01,0.05\n",
      add_eval},
-    {"paper", "Run the experiments of the paper again, beside the published figures",
+    {"profile", "Measure a model once, so that later runs know which lists suit its heads",
      "Examples:\n"
-     "  shadowattn paper --quick -o report/\n"
-     "  shadowattn paper -m model.gguf -f book.txt -f other.txt -o report/\n"
-     "  shadowattn paper --only recall,kernel\n"
-     "  shadowattn paper --list\n",
-     add_paper},
-    {"simulate", "Predict the prefill of a phone's SoC by published figures; nothing is run",
+     "  shadowattn profile -m model.gguf\n"
+     "  shadowattn profile -m model.gguf -f book.txt -o model.shadow.json -c 8192\n"
+     "  shadowattn profile -m model.gguf -f book.txt --method importance --budget 0.2\n",
+     add_profile},
+    {"trace", "Record when the device and the CPU did what, and how idle they were",
      "Examples:\n"
-     "  shadowattn simulate --soc soc/snapdragon-8gen3.json --model-shape qwen2-1.5b -c 4096\n"
-     "  shadowattn simulate --soc soc/snapdragon-8gen3.json -c 32768 --npu-speed 4 --cores 1\n"
-     "  shadowattn simulate --soc soc/snapdragon-8gen3.json --plan --svg call.svg -o plan.json\n",
-     add_simulate},
+     "  shadowattn trace\n"
+     "  shadowattn trace -o trace.json --svg timeline.svg\n"
+     "  shadowattn trace -m model.gguf -f book.txt -c 4096 -t 3 -o trace.json -v\n"
+     "  shadowattn trace --device cpu --json > times.json\n",
+     add_trace},
+    {"devices", "Show the kernels, this machine's features and the plug-in",
+     "Examples:\n"
+     "  shadowattn devices\n"
+     "  shadowattn devices --json\n",
+     add_devices},
 };
 
-constexpr char kMainExamples[] =
-    "Start with:\n"
-    "  shadowattn demo\n"
-    "  shadowattn run -f document.txt -p \"What is it about?\"\n"
-    "  shadowattn run --help\n";
-
-// The command line, last argument first, as CLI11 takes it. llama.cpp's options of several letters
-// behind one dash are understood as well: CLI11 would read them as several options.
-std::vector<std::string> arguments(int argc, char** argv) {
-  constexpr std::pair<const char*, const char*> kSpellings[] = {
-      {"-ctk", "--cache-type-k"}, {"-ctv", "--cache-type-v"}, {"-fa", "--fa"}, {"-ub", "--ubatch"}};
-  std::vector<std::string> all(argv + 1, argv + std::max(argc, 1));
-  if (!all.empty() && all.front() == "bench") {
-    for (const auto& [short_name, name] : kSpellings) {
-      std::replace(all.begin(), all.end(), std::string(short_name), std::string(name));
-    }
-  }
-  std::reverse(all.begin(), all.end());
-  return all;
-}
-
-void print_error(const std::string& message) {
-  std::fprintf(stderr, "shadowattn: %s\n", one_line(message).c_str());
-}
-
-// "run, demo, devices"
-std::string subcommand_names() {
-  std::string names;
-  for (const Subcommand& command : kSubcommands) {
-    names.append(names.empty() ? "" : ", ").append(command.name);
-  }
-  return names;
-}
-
-[[noreturn]] void fail_usage(const CLI::App& app, const CLI::ParseError& error) {
-  const std::vector<const CLI::App*> chosen =
-      app.get_subcommands([](const CLI::App* sub) { return sub->parsed(); });
-  if (chosen.empty() && dynamic_cast<const CLI::RequiredError*>(&error) != nullptr) {
-    throw Failure("give one of the subcommands " + subcommand_names() + " (see shadowattn --help)",
-                  kExitUsage);
-  }
-  std::string help = "shadowattn";
-  for (const CLI::App* sub : chosen) help.append(" ").append(sub->get_name());
-  throw Failure(std::string(error.what()) + " (see " + help + " --help)", kExitUsage);
-}
-
-int parse_and_run(int argc, char** argv) {
-  CLI::App app("Long prompts, faster: sparse attention for llama.cpp models", "shadowattn");
-  app.set_version_flag("--version", std::string("shadowattn ") + SHADOWATTN_VERSION +
-                                        " (llama.cpp " + llama_version() + ")");
-  app.require_subcommand(1);
-  app.footer(kMainExamples);
-  std::vector<std::pair<const CLI::App*, Action>> actions;
-  for (const Subcommand& command : kSubcommands) {
-    CLI::App* sub = app.add_subcommand(command.name, command.description);
-    sub->footer(command.examples);
-    actions.emplace_back(sub, command.add(*sub));
-  }
-  try {
-    app.parse(arguments(argc, argv));
-  } catch (const CLI::Success& request) {  // --help, --version
-    return app.exit(request);
-  } catch (const CLI::ParseError& error) {
-    fail_usage(app, error);
-  }
-  for (const auto& [sub, action] : actions) {
-    if (sub->parsed()) return action();
-  }
-  return kExitUsage;
-}
+constexpr Program kProgram = {"shadowattn",
+                              "Long prompts, faster: sparse attention for llama.cpp models",
+                              "Start with:\n"
+                              "  shadowattn demo\n"
+                              "  shadowattn run -f document.txt -p \"What is it about?\"\n"
+                              "  shadowattn run --help\n",
+                              kSubcommands};
 
 }  // namespace
 }  // namespace shadowattn::tool
 
 int main(int argc, char** argv) {
-  using namespace shadowattn::tool;
-  try {
-    return parse_and_run(argc, argv);
-  } catch (const Failure& failure) {
-    print_error(failure.what());
-    return failure.status();
-  } catch (const std::bad_alloc&) {
-    print_error("out of memory; try a smaller model or a shorter text");
-  } catch (const std::exception& error) {
-    print_error(std::string("unexpected error: ") + error.what());
-  }
-  return kExitFailure;
+  return shadowattn::tool::run_program(shadowattn::tool::kProgram, argc, argv);
 }

@@ -1,5 +1,5 @@
 // What the prediction of a whole prefill needs to know of a SoC, beside what its NPU's launches
-// cost (latency_model.h). npu-sim does not use it; `shadowattn simulate` does.
+// cost (latency_model.h). npu-sim does not use it; `shadowattn-lab simulate` does.
 #pragma once
 
 namespace shadowattn {

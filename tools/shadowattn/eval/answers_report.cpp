@@ -4,10 +4,10 @@
 #include <map>
 #include <set>
 
-#include "plots.h"
-#include "ranks.h"
-#include "report_parts.h"
-#include "text.h"
+#include "common/text.h"
+#include "eval/plots.h"
+#include "eval/ranks.h"
+#include "eval/report_parts.h"
 
 namespace shadowattn::tool::eval {
 namespace {

@@ -1,13 +1,13 @@
-#include "ask.h"
+#include "eval/ask.h"
 
 #include <algorithm>
 #include <numeric>
 
-#include "failure.h"
-#include "likelihood.h"
-#include "progress.h"
-#include "ranks.h"
-#include "text.h"
+#include "common/failure.h"
+#include "common/progress.h"
+#include "common/text.h"
+#include "eval/likelihood.h"
+#include "eval/ranks.h"
 
 namespace shadowattn::tool::eval {
 namespace {

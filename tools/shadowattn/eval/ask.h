@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "tasks.h"
-#include "workplace.h"
+#include "eval/tasks.h"
+#include "eval/workplace.h"
 
 namespace shadowattn::tool::eval {
 

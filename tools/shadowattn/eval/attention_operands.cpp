@@ -1,8 +1,8 @@
-#include "attention_operands.h"
+#include "eval/attention_operands.h"
 
 #include <string>
 
-#include "failure.h"
+#include "common/failure.h"
 #include "shadowattn/engine.h"
 
 namespace shadowattn::tool::eval {

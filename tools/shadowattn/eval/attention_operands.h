@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "recording.h"
+#include "common/recording.h"
 #include "shadowattn/attention.h"
 
 namespace shadowattn::tool::eval {

@@ -6,16 +6,16 @@
 #include <memory>
 #include <span>
 
-#include "attention_options.h"
-#include "command.h"
-#include "failure.h"
-#include "files.h"
-#include "filler.h"
-#include "input.h"
-#include "interrupt.h"
-#include "report.h"
-#include "settings.h"
-#include "text.h"
+#include "common/attention_options.h"
+#include "common/failure.h"
+#include "common/files.h"
+#include "common/input.h"
+#include "common/interrupt.h"
+#include "common/text.h"
+#include "eval/filler.h"
+#include "eval/report.h"
+#include "eval/settings.h"
+#include "subcommands.h"
 
 namespace shadowattn::tool {
 namespace {

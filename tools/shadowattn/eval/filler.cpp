@@ -1,9 +1,9 @@
-#include "filler.h"
+#include "eval/filler.h"
 
 #include <utility>
 
-#include "failure.h"
-#include "text.h"
+#include "common/failure.h"
+#include "common/text.h"
 
 namespace shadowattn::tool::eval {
 namespace {

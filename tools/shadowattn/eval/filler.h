@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include "facts.h"
-#include "prose.h"
+#include "eval/facts.h"
+#include "eval/prose.h"
 
 namespace shadowattn::tool::eval {
 

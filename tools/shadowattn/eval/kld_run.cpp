@@ -1,12 +1,12 @@
-#include "kld_run.h"
+#include "eval/kld_run.h"
 
 #include <algorithm>
 #include <memory>
 
-#include "failure.h"
-#include "progress.h"
+#include "common/failure.h"
+#include "common/progress.h"
+#include "common/text.h"
 #include "shadowattn/executor.h"
-#include "text.h"
 
 namespace shadowattn::tool::eval {
 namespace {

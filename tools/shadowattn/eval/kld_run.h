@@ -5,9 +5,9 @@
 #include <span>
 #include <vector>
 
-#include "kld_statistics.h"
-#include "kld_windows.h"
-#include "workplace.h"
+#include "eval/kld_statistics.h"
+#include "eval/kld_windows.h"
+#include "eval/workplace.h"
 
 namespace shadowattn::tool::eval {
 

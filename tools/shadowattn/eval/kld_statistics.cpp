@@ -1,4 +1,4 @@
-#include "kld_statistics.h"
+#include "eval/kld_statistics.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "kld_windows.h"
+#include "eval/kld_windows.h"
 
 #include <algorithm>
 

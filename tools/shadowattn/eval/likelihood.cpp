@@ -1,9 +1,9 @@
-#include "likelihood.h"
+#include "eval/likelihood.h"
 
 #include <algorithm>
 #include <vector>
 
-#include "kld_statistics.h"
+#include "eval/kld_statistics.h"
 
 namespace shadowattn::tool::eval {
 

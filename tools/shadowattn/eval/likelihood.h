@@ -3,7 +3,7 @@
 
 #include <span>
 
-#include "workplace.h"
+#include "eval/workplace.h"
 
 namespace shadowattn::tool::eval {
 

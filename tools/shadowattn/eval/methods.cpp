@@ -1,8 +1,8 @@
-#include "methods.h"
+#include "eval/methods.h"
 
 #include <algorithm>
 
-#include "settings.h"
+#include "eval/settings.h"
 
 namespace shadowattn::tool::eval {
 namespace {

@@ -1,9 +1,9 @@
-#include "page.h"
+#include "eval/page.h"
 
 #include <algorithm>
 
-#include "svg.h"
-#include "text.h"
+#include "common/svg.h"
+#include "common/text.h"
 
 namespace shadowattn::tool::eval {
 namespace {

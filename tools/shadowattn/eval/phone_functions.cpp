@@ -1,4 +1,4 @@
-#include "phone_functions.h"
+#include "eval/phone_functions.h"
 
 #include <array>
 #include <nlohmann/json.hpp>

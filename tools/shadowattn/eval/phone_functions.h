@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "prose.h"
+#include "eval/prose.h"
 
 namespace shadowattn::tool::eval {
 

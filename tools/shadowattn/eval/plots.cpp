@@ -1,15 +1,15 @@
-#include "plots.h"
+#include "eval/plots.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "depth_curve.h"
-#include "svg.h"
-#include "text.h"
+#include "common/svg.h"
+#include "common/text.h"
 
 namespace shadowattn::tool::eval {
 namespace {
 
+using svg::axis_marks;
 using svg::kLetter;
 using svg::line_between;
 using svg::px;

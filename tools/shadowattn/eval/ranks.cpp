@@ -1,4 +1,4 @@
-#include "ranks.h"
+#include "eval/ranks.h"
 
 #include <algorithm>
 

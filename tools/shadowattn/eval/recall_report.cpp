@@ -3,9 +3,9 @@
 #include <map>
 #include <utility>
 
-#include "plots.h"
-#include "report_parts.h"
-#include "text.h"
+#include "common/text.h"
+#include "eval/plots.h"
+#include "eval/report_parts.h"
 
 namespace shadowattn::tool::eval {
 namespace {

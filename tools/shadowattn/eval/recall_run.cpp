@@ -1,18 +1,18 @@
-#include "recall_run.h"
+#include "eval/recall_run.h"
 
 #include <algorithm>
 #include <cmath>
 #include <map>
 #include <set>
 
-#include "attention_operands.h"
-#include "failure.h"
-#include "interrupt.h"
-#include "kld_run.h"
-#include "progress.h"
-#include "record_window.h"
+#include "common/failure.h"
+#include "common/interrupt.h"
+#include "common/progress.h"
+#include "common/text.h"
+#include "eval/attention_operands.h"
+#include "eval/kld_run.h"
+#include "eval/record_window.h"
 #include "shadowattn/profile.h"
-#include "text.h"
 
 namespace shadowattn::tool::eval {
 namespace {

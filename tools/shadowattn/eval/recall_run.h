@@ -6,9 +6,9 @@
 #include <span>
 #include <vector>
 
-#include "recall_statistics.h"
-#include "settings.h"
-#include "workplace.h"
+#include "eval/recall_statistics.h"
+#include "eval/settings.h"
+#include "eval/workplace.h"
 
 namespace shadowattn::tool::eval {
 

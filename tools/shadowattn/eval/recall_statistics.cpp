@@ -1,9 +1,9 @@
-#include "recall_statistics.h"
+#include "eval/recall_statistics.h"
 
 #include <algorithm>
 #include <numeric>
 
-#include "kld_statistics.h"
+#include "eval/kld_statistics.h"
 
 namespace shadowattn::tool::eval {
 namespace {

@@ -1,9 +1,9 @@
-#include "record_window.h"
+#include "eval/record_window.h"
 
 #include <algorithm>
 
-#include "failure.h"
-#include "record_capture.h"
+#include "common/failure.h"
+#include "common/record_capture.h"
 
 namespace shadowattn::tool::eval {
 

@@ -7,9 +7,9 @@
 #include <set>
 #include <span>
 
-#include "recording.h"
+#include "common/recording.h"
+#include "eval/workplace.h"
 #include "shadowattn/config.h"
-#include "workplace.h"
 
 namespace shadowattn::tool::eval {
 

@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "ask.h"
-#include "kld_run.h"
-#include "page.h"
-#include "recall_run.h"
+#include "eval/ask.h"
+#include "eval/kld_run.h"
+#include "eval/page.h"
+#include "eval/recall_run.h"
 
 namespace shadowattn::tool::eval {
 

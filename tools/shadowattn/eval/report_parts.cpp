@@ -1,9 +1,9 @@
-#include "report_parts.h"
+#include "eval/report_parts.h"
 
 #include <cmath>
 #include <cstdio>
 
-#include "text.h"
+#include "common/text.h"
 
 namespace shadowattn::tool::eval {
 

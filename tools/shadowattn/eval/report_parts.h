@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "report.h"
+#include "eval/report.h"
 
 namespace shadowattn::tool::eval {
 

@@ -1,4 +1,4 @@
-#include "settings.h"
+#include "eval/settings.h"
 
 #include <algorithm>
 #include <charconv>
@@ -6,9 +6,9 @@
 #include <memory>
 #include <optional>
 
-#include "failure.h"
+#include "common/failure.h"
+#include "common/text.h"
 #include "shadowattn/profile.h"
-#include "text.h"
 
 namespace shadowattn::tool::eval {
 namespace {

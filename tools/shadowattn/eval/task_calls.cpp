@@ -2,8 +2,8 @@
 // ("select"), or the call with its arguments ("step").
 #include <algorithm>
 
-#include "phone_functions.h"
-#include "task_parts.h"
+#include "eval/phone_functions.h"
+#include "eval/task_parts.h"
 
 namespace shadowattn::tool::eval {
 namespace {

@@ -1,7 +1,7 @@
 // A long list of words of several kinds; of each kind one comes three times as often as any other.
 #include <algorithm>
 
-#include "task_parts.h"
+#include "eval/task_parts.h"
 
 namespace shadowattn::tool::eval {
 namespace {

@@ -1,7 +1,7 @@
 // Facts in a text: " The code of amber falcon is velvet."
 #include <algorithm>
 
-#include "task_parts.h"
+#include "eval/task_parts.h"
 
 namespace shadowattn::tool::eval {
 namespace {

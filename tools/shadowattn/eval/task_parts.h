@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "tasks.h"
+#include "eval/tasks.h"
 
 namespace shadowattn::tool::eval {
 

@@ -1,8 +1,8 @@
 // A passage of the text, begun again at its end: the model is to go on word for word.
 #include <algorithm>
 
-#include "task_parts.h"
-#include "text.h"
+#include "common/text.h"
+#include "eval/task_parts.h"
 
 namespace shadowattn::tool::eval {
 namespace {

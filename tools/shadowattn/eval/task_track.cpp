@@ -2,7 +2,7 @@
 // code of amber falcon." What is the code of iron ladder?
 #include <algorithm>
 
-#include "task_parts.h"
+#include "eval/task_parts.h"
 
 namespace shadowattn::tool::eval {
 namespace {

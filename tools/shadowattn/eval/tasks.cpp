@@ -1,9 +1,9 @@
-#include "tasks.h"
+#include "eval/tasks.h"
 
 #include <algorithm>
 
-#include "task_parts.h"
-#include "text.h"
+#include "common/text.h"
+#include "eval/task_parts.h"
 
 namespace shadowattn::tool::eval {
 namespace {

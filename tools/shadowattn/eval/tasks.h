@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "facts.h"
-#include "filler.h"
+#include "eval/facts.h"
+#include "eval/filler.h"
 
 namespace shadowattn::tool::eval {
 

@@ -1,10 +1,10 @@
-#include "workplace.h"
+#include "eval/workplace.h"
 
 #include <chrono>
 
-#include "failure.h"
-#include "interrupt.h"
-#include "summary.h"
+#include "common/failure.h"
+#include "common/interrupt.h"
+#include "common/summary.h"
 
 namespace shadowattn::tool::eval {
 

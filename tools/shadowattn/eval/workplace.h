@@ -5,9 +5,9 @@
 #include <memory>
 #include <string>
 
-#include "llama_session.h"
-#include "methods.h"
-#include "plugin_control.h"
+#include "common/llama_session.h"
+#include "common/plugin_control.h"
+#include "eval/methods.h"
 
 namespace shadowattn::tool::eval {
 

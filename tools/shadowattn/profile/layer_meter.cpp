@@ -2,8 +2,8 @@
 
 #include <ggml-backend.h>
 
+#include "common/interrupt.h"
 #include "flash_attn.h"
-#include "interrupt.h"
 #include "node_facts.h"
 #include "profile/scale_buckets.h"
 #include "shadowattn/device.h"

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "failure.h"
-#include "interrupt.h"
+#include "common/failure.h"
+#include "common/interrupt.h"
 
 namespace shadowattn::tool {
 namespace {

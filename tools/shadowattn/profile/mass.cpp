@@ -6,8 +6,8 @@
 #include <array>
 #include <limits>
 
-#include "failure.h"
-#include "interrupt.h"
+#include "common/failure.h"
+#include "common/interrupt.h"
 #include "profile/sub_call.h"
 #include "shadowattn/engine.h"
 

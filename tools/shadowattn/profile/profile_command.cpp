@@ -5,17 +5,17 @@
 #include <memory>
 #include <optional>
 
-#include "attention_options.h"
-#include "command.h"
-#include "failure.h"
-#include "files.h"
-#include "input.h"
-#include "interrupt.h"
-#include "model_identity.h"
+#include "common/attention_options.h"
+#include "common/failure.h"
+#include "common/files.h"
+#include "common/input.h"
+#include "common/interrupt.h"
+#include "common/model_identity.h"
+#include "common/profile_choice.h"
+#include "common/text.h"
 #include "profile/profile_report.h"
 #include "profile/profile_run.h"
-#include "profile_choice.h"
-#include "text.h"
+#include "subcommands.h"
 
 namespace shadowattn::tool {
 namespace {

@@ -6,8 +6,8 @@
 #include <optional>
 #include <vector>
 
-#include "summary.h"
-#include "text.h"
+#include "common/summary.h"
+#include "common/text.h"
 
 namespace shadowattn::tool {
 namespace {

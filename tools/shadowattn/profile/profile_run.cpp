@@ -6,14 +6,14 @@
 #include <cstdio>
 #include <optional>
 
-#include "failure.h"
-#include "files.h"
-#include "interrupt.h"
+#include "common/failure.h"
+#include "common/files.h"
+#include "common/interrupt.h"
+#include "common/progress.h"
+#include "common/text.h"
 #include "profile/budget.h"
 #include "profile/layer_meter.h"
 #include "profile/loss.h"
-#include "progress.h"
-#include "text.h"
 
 namespace shadowattn::tool {
 namespace {

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "llama_session.h"
-#include "plugin_control.h"
+#include "common/llama_session.h"
+#include "common/plugin_control.h"
 #include "profile/partial.h"
 #include "shadowattn/profile.h"
 
