@@ -8,8 +8,8 @@
  *   shadowattn_free(engine);
  *
  * It prints nothing, throws nothing and ends no process. One call at a time per engine; different
- * engines are independent. A struct that is zero but for what its comment requires is valid; fields
- * are only ever added at its end, and then `shadowattn_version` says so. */
+ * engines are independent. A field that is zero means "none" unless its comment says otherwise.
+ * Before version 1.0 a minor version may change this interface. */
 #ifndef SHADOWATTN_SHADOWATTN_H
 #define SHADOWATTN_SHADOWATTN_H
 
@@ -101,8 +101,8 @@ typedef struct shadowattn_report {
 const char* shadowattn_version(void);
 
 /* An engine with the options of `config`: "key=value,key=value" as in the variable SHADOWATTN
- * (docs/plugin.md); NULL or "": the defaults. threads=0, the default, is one thread per core. NULL
- * on error; then one line of why is in `message`, cut to `size` bytes, zero included (`message` may
+ * (docs/plugin.md); NULL or "": the defaults. threads=0, the default, is one thread per core; keys
+ * that concern a host program (report, trace, min_rows, ablate) change nothing here. NULL on error; then one line of why is in `message`, cut to `size` bytes, zero included (`message` may
  * be NULL if `size` is 0). */
 shadowattn_engine* shadowattn_create(const char* config, char* message, size_t size);
 

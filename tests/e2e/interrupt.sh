@@ -27,14 +27,14 @@ expect_no_file report.json
 
 interrupt "$shadowattn" demo --context 16000 -t 1
 [[ ! -s out ]] || fail "a table of a demo that did not end"
-expect_err '^shadowattn(-lab)?: interrupted$'
+expect_err '^shadowattn: interrupted$'
 
 rm -f out err
 interrupt "$lab" record -m "$model" -f document.txt -o recording.gguf -t 1 --rows 16
-expect_err '^shadowattn(-lab)?: interrupted$'
+expect_err '^shadowattn-lab: interrupted$'
 [[ $(ls -A) == $'document.txt\nerr\nout' ]] || fail "left behind: $(ls -A)"
 
 rm -f out err
 interrupt "$shadowattn" trace -m "$model" -f document.txt -o trace.json --svg timeline.svg -t 1 -b 16
-expect_err '^shadowattn(-lab)?: interrupted$'
+expect_err '^shadowattn: interrupted$'
 [[ $(ls -A) == $'document.txt\nerr\nout' ]] || fail "left behind: $(ls -A)"

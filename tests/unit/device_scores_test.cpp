@@ -142,6 +142,42 @@ TEST(ScoreCheck, AnyBytesAreSafe) {
   }
 }
 
+/// The list that a budget makes of a device's scores, by ranks or row by row: keys that some row
+/// may see, each once, in order.
+struct MadeList {
+  MadeList(const Scored& s, const Visibility& visibility, const ListRows& list,
+           const ListBudget& budget, bool ranks, const ScoreRankKernel& rank,
+           const SelectKernel& select) {
+    const EngineOptions options = {.keep_floor = 0, .sink = 1, .recent = 2};
+    const int64_t visible = visible_range(visibility, list).end;
+    DeviceEstimate estimate;
+    estimate.reserve(list.count(), visible, ranks);
+    TokenSelector selector;
+    selector.reserve(visible);
+    KeyRanks importance{.most_mass = most_mass_of(list.count())};
+    if (ranks) {
+      estimate.ranks(s.scores, visibility, list, rank, select);
+      if (budget.by_mass()) estimate.leave_out_unseen(s.scores, visibility, list);
+      importance.rank = estimate.rows().row(0);
+    } else {
+      estimate.scores(s.scores, visibility, list, rank);
+      importance.rank =
+          selector.merge(visibility, list, 0, estimate.rows(), budget.by_mass(), select);
+    }
+    const TokenList tokens = selector.select(options, budget, visibility, list, importance, select);
+    count = tokens.count;
+    lost = selector.estimated_lost();
+    for (int64_t i = 0; i < count; ++i) {
+      real =
+          real && tokens.key(i) >= (i > 0 ? tokens.key(i - 1) + 1 : 0) && tokens.key(i) < visible;
+    }
+  }
+
+  int64_t count = 0;
+  double lost = 0.0;
+  bool real = true;
+};
+
 /// -128 is no score, but a device that answers it where nobody looks must not make a list of keys
 /// that are not there.
 TEST(DeviceEstimate, ScoresOutOfRangeGiveListsOfRealKeys) {
@@ -156,7 +192,6 @@ TEST(DeviceEstimate, ScoresOutOfRangeGiveListsOfRealKeys) {
       if (random.chance(0.3)) s.at(i, j) = -128;
     }
   }
-  const EngineOptions options = {.keep = 0.3, .keep_floor = 0, .sink = 1, .recent = 2};
   const ListRows list{{0, 4}, 0, kHeads};
   for (const double unit : {0.5, -0.5, 0.0, 1e30, -1e30, 1e-30}) {
     s.scores.log2_per_unit = unit;
@@ -166,29 +201,10 @@ TEST(DeviceEstimate, ScoresOutOfRangeGiveListsOfRealKeys) {
       if (!detect_cpu_features().covers(select.needs)) continue;
       if (!detect_cpu_features().covers(rank.needs)) continue;
       for (const bool ranks : {true, false}) {
-        DeviceEstimate estimate;
-        estimate.reserve(list.count(), 174, ranks);
-        TokenSelector selector;
-        selector.reserve(174);
-        int16_t* importance = nullptr;
-        if (ranks) {
-          estimate.ranks(s.scores, visibility, list, rank, select);
-          importance = estimate.rows().row(0);
-        } else {
-          estimate.scores(s.scores, visibility, list, rank);
-          importance = selector.merge(visibility, list, 0, estimate.rows(), false, select);
-        }
-        const TokenList tokens = selector.select(options, {options.keep, 0.0, options.keep_floor},
-                                                 visibility, list, {.rank = importance}, select);
-        EXPECT_GT(tokens.count, 2);
-        EXPECT_LE(tokens.count, 53);
-        for (int64_t i = 0; i < tokens.count; ++i) {
-          EXPECT_GE(tokens.key(i), 0);
-          EXPECT_LT(tokens.key(i), 174);
-          if (i > 0) {
-            EXPECT_GT(tokens.key(i), tokens.key(i - 1));
-          }
-        }
+        const MadeList made(s, visibility, list, {0.3, 0.0, 0}, ranks, rank, select);
+        EXPECT_GT(made.count, 2);
+        EXPECT_LE(made.count, 53);
+        EXPECT_TRUE(made.real);
       }
     }
   }
@@ -203,7 +219,6 @@ TEST(DeviceEstimate, AnyBytesGiveListsOfRealKeys) {
   const Visibility visibility(p.call, *executor);
   const SelectKernel& select = best_kernel(select_kernels(), detect_cpu_features());
   const ScoreRankKernel& rank = best_kernel(score_rank_kernels(), detect_cpu_features());
-  const EngineOptions options = {.keep_floor = 0, .sink = 1, .recent = 2};
   const ListRows list{{0, 4}, 0, kHeads};
   test::Random random(23);
   for (int round = 0; round < 3000; ++round) {
@@ -217,30 +232,12 @@ TEST(DeviceEstimate, AnyBytesGiveListsOfRealKeys) {
     s.scores.log2_per_unit = std::exp2(random.integer(-12, 12)) * (random.chance(0.5) ? 1 : -1);
     const bool by_mass = random.chance(0.5);
     const bool ranks = random.chance(0.5);
-    DeviceEstimate estimate;
-    estimate.reserve(list.count(), 174, ranks);
-    TokenSelector selector;
-    selector.reserve(174);
-    int16_t* importance = nullptr;
-    if (ranks) {
-      estimate.ranks(s.scores, visibility, list, rank, select);
-      if (by_mass) estimate.leave_out_unseen(s.scores, visibility, list);
-      importance = estimate.rows().row(0);
-    } else {
-      estimate.scores(s.scores, visibility, list, rank);
-      importance = selector.merge(visibility, list, 0, estimate.rows(), by_mass, select);
-    }
-    const ListBudget budget{1.0, by_mass ? 0.05 : 0.0, 0};
-    const TokenList tokens =
-        selector.select(options, by_mass ? budget : ListBudget{0.3, 0.0, 0}, visibility, list,
-                        {.rank = importance, .most_mass = most_mass_of(list.count())}, select);
-    ASSERT_GT(tokens.count, 2) << round;
-    for (int64_t i = 0; i < tokens.count; ++i) {
-      ASSERT_GE(tokens.key(i), i > 0 ? tokens.key(i - 1) + 1 : 0) << round;
-      ASSERT_LT(tokens.key(i), 174) << round;
-    }
-    ASSERT_GE(selector.estimated_lost(), 0.0) << round;
-    ASSERT_LE(selector.estimated_lost(), 1.0) << round;
+    const ListBudget budget = by_mass ? ListBudget{1.0, 0.05, 0} : ListBudget{0.3, 0.0, 0};
+    const MadeList made(s, visibility, list, budget, ranks, rank, select);
+    ASSERT_GT(made.count, 2) << round;
+    ASSERT_TRUE(made.real) << round;
+    ASSERT_GE(made.lost, 0.0) << round;
+    ASSERT_LE(made.lost, 1.0) << round;
   }
 }
 
