@@ -70,6 +70,11 @@ struct Mask {
   TensorView additive;
   /// kAdditive, optional: [H] factors on the finite entries (ALiBi slopes); null means 1.
   const float* slopes = nullptr;
+
+  /// kAdditive, optional: calls of one engine whose masks have the same id, not 0, have masks of
+  /// the same content at the same place (the layers of a model in one batch), which the engine then
+  /// reads once.
+  uint64_t id = 0;
 };
 
 /// One attention call: out = softmax(cap(scale · Q·Kᵀ) + mask) · V, row by row.

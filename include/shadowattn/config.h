@@ -59,7 +59,8 @@ struct ConfigValue {
 /// All keys, in the order of config_help.
 std::vector<ConfigValue> config_values(const Config& config);
 
-/// One line per key: name, default, meaning; those of experts after the others. For --help and docs.
+/// One line per key: name, default, meaning; those of experts after the others. For --help and
+/// docs.
 std::string config_help();
 
 }  // namespace shadowattn

@@ -1,11 +1,10 @@
 /* The engine for C, and for whatever can call C: attention calls on operands in memory.
  *
  *   char message[256];
- *   shadowattn_engine* engine = shadowattn_create("attn_error=0.01,threads=2", message, sizeof message);
- *   if (engine == NULL) …
- *   shadowattn_call call = {.query = …, .key = …, .value = …, .output = …, .scale = 0.125f};
- *   if (shadowattn_attend(engine, &call, NULL) != SHADOWATTN_OK) puts(shadowattn_message(engine));
- *   shadowattn_free(engine);
+ *   shadowattn_engine* engine = shadowattn_create("attn_error=0.01,threads=2", message, sizeof
+ * message); if (engine == NULL) … shadowattn_call call = {.query = …, .key = …, .value = …, .output
+ * = …, .scale = 0.125f}; if (shadowattn_attend(engine, &call, NULL) != SHADOWATTN_OK)
+ * puts(shadowattn_message(engine)); shadowattn_free(engine);
  *
  * It prints nothing, throws nothing and ends no process. One call at a time per engine; different
  * engines are independent. A field that is zero means "none" unless its comment says otherwise.
@@ -88,13 +87,13 @@ typedef struct shadowattn_call {
 } shadowattn_call;
 
 typedef struct shadowattn_report {
-  const char* dense_reason;  /* why all of it was computed densely, "" if it was not; static */
-  int64_t visible_pairs;     /* (head, row, key) that the mask lets through */
-  int64_t kept_pairs;        /* of these, attended to */
-  int64_t dense_rows;        /* query rows × KV heads computed densely in a sparse call */
-  double estimated_lost;     /* softmax mass outside the lists, mean over rows, as estimated */
-  int64_t wall_ns;           /* nanoseconds of the call */
-  int64_t scratch_bytes;     /* memory that the engine holds */
+  const char* dense_reason; /* why all of it was computed densely, "" if it was not; static */
+  int64_t visible_pairs;    /* (head, row, key) that the mask lets through */
+  int64_t kept_pairs;       /* of these, attended to */
+  int64_t dense_rows;       /* query rows × KV heads computed densely in a sparse call */
+  double estimated_lost;    /* softmax mass outside the lists, mean over rows, as estimated */
+  int64_t wall_ns;          /* nanoseconds of the call */
+  int64_t scratch_bytes;    /* memory that the engine holds */
 } shadowattn_report;
 
 /* "0.1.0". Static. */
@@ -102,8 +101,9 @@ const char* shadowattn_version(void);
 
 /* An engine with the options of `config`: "key=value,key=value" as in the variable SHADOWATTN
  * (docs/plugin.md); NULL or "": the defaults. threads=0, the default, is one thread per core; keys
- * that concern a host program (report, trace, min_rows, ablate) change nothing here. NULL on error; then one line of why is in `message`, cut to `size` bytes, zero included (`message` may
- * be NULL if `size` is 0). */
+ * that concern a host program (report, trace, min_rows, ablate) change nothing here. NULL on error;
+ * then one line of why is in `message`, cut to `size` bytes, zero included (`message` may be NULL
+ * if `size` is 0). */
 shadowattn_engine* shadowattn_create(const char* config, char* message, size_t size);
 
 /* Computes call->output. `report` may be NULL. On error nothing useful is in the output and

@@ -1,8 +1,8 @@
 #include "attend/attend_lists.h"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
-#include <numeric>
 
 #include "attend/row_state.h"
 
@@ -18,13 +18,16 @@ RowSource source(const TensorView& view, int64_t head) {
 }  // namespace
 
 void ListAttender::reserve(int64_t max_rows, int64_t dim, int64_t value_dim,
-                           const AttendKernel& kernel) {
+                           const Visibility& visibility, const AttendKernel& kernel) {
   const int64_t rows =
       (max_rows + kernel.row_multiple - 1) / kernel.row_multiple * kernel.row_multiple;
+  seen_.reserve(max_rows, visibility.end() - visibility.begin(), visibility);
+  words_.reserve(rows);
+  visible_.reserve(2 * rows);
   query_.reserve(rows * dim);
   key_.reserve(kAttendBlock * dim);
   value_.reserve(kAttendBlock * value_dim);
-  bias_.reserve(kAttendBlock * rows);
+  if (visibility.any_biased()) bias_.reserve(kAttendBlock * rows);
   logits_.reserve(kAttendBlock * rows);
   max_.reserve(rows);
   sum_.reserve(rows);
@@ -32,8 +35,9 @@ void ListAttender::reserve(int64_t max_rows, int64_t dim, int64_t value_dim,
 }
 
 int64_t ListAttender::scratch_bytes() const {
-  return query_.bytes() + key_.bytes() + value_.bytes() + bias_.bytes() + logits_.bytes() +
-         max_.bytes() + sum_.bytes() + out_.bytes();
+  return seen_.scratch_bytes() + words_.bytes() + visible_.bytes() + query_.bytes() + key_.bytes() +
+         value_.bytes() + bias_.bytes() + logits_.bytes() + max_.bytes() + sum_.bytes() +
+         out_.bytes();
 }
 
 void ListAttender::start(const AttentionCall& call, const Visibility& visibility,
@@ -46,16 +50,13 @@ void ListAttender::start(const AttentionCall& call, const Visibility& visibility
              : (count + kernel.row_multiple - 1) / kernel.row_multiple * kernel.row_multiple;
   float* query = query_.data();
   if (!by_row) std::fill_n(query, dim * padded_rows_, 0.0F);
-  full_begin_ = 0;
-  full_end_ = std::numeric_limits<int64_t>::max();
+  biased_ = false;
   for (int64_t i = 0; i < count; ++i) {
     const auto* q = static_cast<const float*>(call.query.row(rows.head(i), rows.row(i)));
     for (int64_t d = 0; d < dim; ++d) {
       query[by_row ? i * dim + d : d * padded_rows_ + i] = q[d] * call.scale;
     }
-    const RowVisibility& seen = visibility.row(rows.head(i), rows.row(i));
-    full_begin_ = std::max<int64_t>(full_begin_, seen.begin);
-    full_end_ = seen.plain ? std::min<int64_t>(full_end_, seen.end) : 0;
+    biased_ = biased_ || visibility.row(rows.head(i), rows.row(i)).biased;
   }
   std::fill_n(max_.data(), padded_rows_, kMinusInfinity);
   std::fill_n(sum_.data(), padded_rows_, 0.0F);
@@ -63,51 +64,50 @@ void ListAttender::start(const AttentionCall& call, const Visibility& visibility
   pairs_ = 0;
 }
 
-bool ListAttender::fill_bias(const Visibility& visibility, const ListRows& rows,
-                             const TokenList& run, bool* needed) {
-  *needed = run.key(0) < full_begin_ || run.key(run.count - 1) >= full_end_;
-  if (!*needed) {
-    pairs_ += rows.count() * run.count;
-    return true;
-  }
+/// [keys][padded rows]
+void ListAttender::fill_bias(const Visibility& visibility, const ListRows& rows,
+                             const TokenList& run) {
   float* bias = bias_.data();
   std::fill_n(bias, run.count * padded_rows_, 0.0F);  // padding rows: any finite value
-  int64_t visible = 0;
+  float values[kAttendBlock];
   for (int64_t i = 0; i < rows.count(); ++i) {
     const int64_t head = rows.head(i);
-    const int64_t row = rows.row(i);
-    if (i > 0 && row == rows.row(i - 1) && visibility.same_for(head, rows.head(i - 1))) {
-      for (int64_t j = 0; j < run.count; ++j) {
-        const float b = bias[j * padded_rows_ + i - 1];
-        bias[j * padded_rows_ + i] = b;
-        visible += b != kMinusInfinity ? 1 : 0;
-      }
-      continue;
+    if (!visibility.row(head, rows.row(i)).biased) continue;  // its bits say it all
+    const bool as_before =
+        i > 0 && rows.row(i) == rows.row(i - 1) && visibility.same_keys(head, rows.head(i - 1));
+    if (!as_before) {
+      visibility.mask_values(head, rows.row(i), run.keys, run.first, run.count, values);
     }
+    const float slope = visibility.slope(head);
     for (int64_t j = 0; j < run.count; ++j) {
-      const float b = visibility.bias(head, row, run.key(j));
-      bias[j * padded_rows_ + i] = b;
-      visible += b != kMinusInfinity ? 1 : 0;
+      bias[j * padded_rows_ + i] = Visibility::scaled_bias(values[j], slope);
     }
   }
-  pairs_ += visible;
-  return visible > 0;
 }
 
 void ListAttender::tile_block(const AttentionCall& call, const Visibility& visibility,
                               int64_t kv_head, const ListRows& rows, const TokenList& run,
-                              const AttendKernel& kernel) {
-  bool biased = false;
-  if (!fill_bias(visibility, rows, run, &biased)) return;
+                              BlockView view, const AttendKernel& kernel) {
   kernel.gather(source(call.key, kv_head), run.keys, run.first, run.count, call.key.dim,
                 key_.data());
   AttendBlock block;
   block.values_finite = kernel.gather(source(call.value, kv_head), run.keys, run.first, run.count,
                                       call.value.dim, value_.data());
+  if (biased_) {
+    fill_bias(visibility, rows, run);
+    block.bias = bias_.data();
+  }
+  if (view == BlockView::kPartial) {
+    for (int64_t i = 0; i < padded_rows_; ++i) {  // padding rows see all
+      const uint64_t word = i < rows.count() ? words_.data()[i] : ~uint64_t{0};
+      visible_.data()[i] = static_cast<uint32_t>(word);
+      visible_.data()[padded_rows_ + i] = static_cast<uint32_t>(word >> 32);
+    }
+    block.visible = visible_.data();
+  }
   block.query = query_.data();
   block.key = key_.data();
   block.value = value_.data();
-  block.bias = biased ? bias_.data() : nullptr;
   block.rows = padded_rows_;
   block.keys = run.count;
   block.dim = call.key.dim;
@@ -122,28 +122,27 @@ void ListAttender::tile_block(const AttentionCall& call, const Visibility& visib
 
 void ListAttender::row_block(const AttentionCall& call, const Visibility& visibility,
                              int64_t kv_head, const ListRows& rows, const TokenList& run,
-                             const AttendKernel& kernel) {
-  bool biased = false;
-  if (!fill_bias(visibility, rows, run, &biased)) return;
-  int32_t consecutive[kAttendBlock];
+                             BlockView view, const AttendKernel& kernel) {
+  int32_t index[kAttendBlock];
   float bias[kAttendBlock];
   AttendRow row;
   row.key = source(call.key, kv_head);
   row.value = source(call.value, kv_head);
-  row.index = run.keys;
-  if (run.keys == nullptr) {
-    std::iota(consecutive, consecutive + run.count, static_cast<int32_t>(run.first));
-    row.index = consecutive;
-  }
-  row.keys = run.count;
+  row.index = index;
   row.dim = call.key.dim;
   row.value_dim = call.value.dim;
   row.logit_softcap = call.logit_softcap;
   for (int64_t i = 0; i < rows.count(); ++i) {
-    if (biased) {
-      for (int64_t j = 0; j < run.count; ++j) bias[j] = bias_.data()[j * padded_rows_ + i];
-      row.bias = bias;
+    const uint64_t seen =
+        view == BlockView::kPartial ? words_.data()[i] : ~uint64_t{0} >> (kAttendBlock - run.count);
+    row.keys = 0;
+    for (uint64_t left = seen; left != 0; left &= left - 1) {
+      const int64_t key = run.key(std::countr_zero(left));
+      if (biased_) bias[row.keys] = visibility.bias(rows.head(i), rows.row(i), key);
+      index[row.keys++] = static_cast<int32_t>(key);
     }
+    if (row.keys == 0) continue;
+    row.bias = biased_ ? bias : nullptr;
     row.query = query_.data() + i * row.dim;
     row.max = max_.data() + i;
     row.sum = sum_.data() + i;
@@ -168,13 +167,17 @@ int64_t ListAttender::attend(const AttentionCall& call, const Visibility& visibi
                              int64_t kv_head, const ListRows& rows, const TokenList& list,
                              const AttendKernel& kernel, float* states) {
   start(call, visibility, rows, kernel);
+  seen_.start(visibility, list);
+  seen_.add(rows);
   const bool by_row = rows.count() <= kRowPathLimit;
   for (int64_t first = 0; first < list.count; first += kAttendBlock) {
     const TokenList run = list.part(first, std::min(kAttendBlock, list.count - first));
+    const BlockView view = seen_.view(first, run.count, 0, rows.count(), words_.data(), &pairs_);
+    if (view == BlockView::kNone) continue;
     if (by_row) {
-      row_block(call, visibility, kv_head, rows, run, kernel);
+      row_block(call, visibility, kv_head, rows, run, view, kernel);
     } else {
-      tile_block(call, visibility, kv_head, rows, run, kernel);
+      tile_block(call, visibility, kv_head, rows, run, view, kernel);
     }
   }
   finish(call, rows, states);

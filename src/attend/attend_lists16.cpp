@@ -29,25 +29,18 @@ bool all_finite(const float* x, int64_t count) {
   return sum == 0.0F;
 }
 
-/// Position of the first key of the list that is not below `key`.
-int32_t position_of(const TokenList& list, int64_t key) {
-  if (list.keys == nullptr) {
-    return static_cast<int32_t>(std::clamp<int64_t>(key - list.first, 0, list.count));
-  }
-  return static_cast<int32_t>(std::lower_bound(list.keys, list.keys + list.count, key) - list.keys);
-}
-
 }  // namespace
 
-void ListAttender16::reserve(int64_t max_rows, int64_t dim, int64_t value_dim) {
+void ListAttender16::reserve(int64_t max_rows, int64_t dim, int64_t value_dim,
+                             const Visibility& visibility) {
+  seen_.reserve(max_rows, visibility.end() - visibility.begin(), visibility);
   query_.reserve(max_rows * dim);
   query_step_.reserve(max_rows);
   key_.reserve(kAttendBlock * dim / 2);
   key_step_.reserve(kAttendBlock);
   value_.reserve(kAttendBlock / 2 * value_dim);
-  row_begin_.reserve(max_rows);
-  row_end_.reserve(max_rows);
-  bias_.reserve(max_rows * kAttendBlock);
+  words_.reserve(max_rows);
+  if (visibility.any_biased()) bias_.reserve(max_rows * kAttendBlock);
   weights_.reserve(kAttend16Weights);
   max_.reserve(max_rows);
   sum_.reserve(max_rows * kAttend16Lanes);
@@ -56,7 +49,7 @@ void ListAttender16::reserve(int64_t max_rows, int64_t dim, int64_t value_dim) {
 
 int64_t ListAttender16::scratch_bytes() const {
   return query_.bytes() + query_step_.bytes() + key_.bytes() + key_step_.bytes() + value_.bytes() +
-         row_begin_.bytes() + row_end_.bytes() + bias_.bytes() + weights_.bytes() + max_.bytes() +
+         seen_.scratch_bytes() + words_.bytes() + bias_.bytes() + weights_.bytes() + max_.bytes() +
          sum_.bytes() + out_.bytes();
 }
 
@@ -77,63 +70,46 @@ bool ListAttender16::start(const AttentionCall& call, const Group& group,
   return true;
 }
 
-void ListAttender16::find_ranges(const Visibility& visibility, const Group& group,
-                                 const TokenList& list) {
-  const ListRows& rows = group.rows;
-  for (int64_t i = 0; i < rows.count(); ++i) {
-    const RowVisibility& seen = visibility.row(rows.head(i), rows.row(i));
-    int32_t* begin = row_begin_.data() + group.first + i;
-    int32_t* end = row_end_.data() + group.first + i;
-    if (i > 0 && rows.row(i) == rows.row(i - 1) &&
-        visibility.same_for(rows.head(i), rows.head(i - 1))) {
-      *begin = begin[-1];
-      *end = end[-1];
-    } else {
-      *begin = position_of(list, seen.begin);
-      *end = std::max(position_of(list, seen.end), *begin);
-    }
-    masked_ = masked_ || !seen.plain;
-    if (seen.plain) pairs_ += *end - *begin;
-  }
-}
-
 bool ListAttender16::fill_bias(const Visibility& visibility, const Group& group,
                                const TokenList& run) {
   const ListRows& rows = group.rows;
+  float values[kAttendBlock] = {};
+  bool exact = true;
   for (int64_t i = 0; i < rows.count(); ++i) {
     const int64_t head = rows.head(i);
-    const int64_t row = rows.row(i);
     float* bias = bias_.data() + (group.first + i) * kAttendBlock;
-    if (visibility.row(head, row).plain) {
-      std::fill_n(bias, kAttendBlock, 0.0F);  // its range says it all
-      continue;
+    std::fill_n(bias, kAttendBlock, 0.0F);
+    if (!visibility.row(head, rows.row(i)).biased) continue;  // its bits say it all
+    const bool as_before =
+        i > 0 && rows.row(i) == rows.row(i - 1) && visibility.same_keys(head, rows.head(i - 1));
+    if (!as_before) {
+      visibility.mask_values(head, rows.row(i), run.keys, run.first, run.count, values);
     }
-    if (i > 0 && row == rows.row(i - 1) && visibility.same_for(head, rows.head(i - 1))) {
-      std::copy_n(bias - kAttendBlock, kAttendBlock, bias);
-    } else {
-      for (int64_t j = 0; j < run.count; ++j) {
-        const float natural = visibility.bias(head, row, run.key(j));
-        bias[j] = natural * kLog2E;
-        // The lowest float is not hidden; in log2 units it would be.
-        if (std::isinf(bias[j]) != std::isinf(natural)) return false;
-      }
-      std::fill(bias + run.count, bias + kAttendBlock, kMinusInfinity);
+    const float slope = visibility.slope(head);
+    for (int64_t j = 0; j < run.count; ++j) {
+      const float natural = Visibility::scaled_bias(values[j], slope);
+      bias[j] = natural * kLog2E;
+      // The lowest float is not hidden; in log2 units it would be.
+      exact = exact && std::isinf(bias[j]) == std::isinf(natural);
     }
-    pairs_ += kAttendBlock - std::count(bias, bias + kAttendBlock, kMinusInfinity);
   }
-  return true;
+  return exact;
 }
 
 bool ListAttender16::attend_block(const AttentionCall& call, const Visibility& visibility,
                                   const Group& group, const TokenList& run, int64_t position,
                                   const Attend16Kernel& kernel) {
+  uint64_t* words = words_.data() + group.first;
+  const BlockView view =
+      seen_.view(position, run.count, group.first, group.rows.count(), words, &pairs_);
+  if (view == BlockView::kNone) return true;
   if (!kernel.pack_keys(source(call.key, group.kv_head), run.keys, run.first, run.count,
                         call.key.dim, key_.data(), key_step_.data())) {
     return false;
   }
   kernel.pack_values(source(call.value, group.kv_head), run.keys, run.first, run.count,
                      call.value.dim, value_.data());
-  if (masked_ && !fill_bias(visibility, group, run)) return false;
+  if (biased_ && !fill_bias(visibility, group, run)) return false;
   Attend16Block block;
   block.query = query_.data() + group.first * call.key.dim;
   block.query_step = query_step_.data() + group.first;
@@ -144,10 +120,8 @@ bool ListAttender16::attend_block(const AttentionCall& call, const Visibility& v
   block.keys = run.count;
   block.dim = call.key.dim;
   block.value_dim = call.value.dim;
-  block.row_begin = row_begin_.data() + group.first;
-  block.row_end = row_end_.data() + group.first;
-  block.position = position;
-  block.bias = masked_ ? bias_.data() + group.first * kAttendBlock : nullptr;
+  block.visible = view == BlockView::kPartial ? words : nullptr;
+  block.bias = biased_ ? bias_.data() + group.first * kAttendBlock : nullptr;
   block.logit_softcap = call.logit_softcap * kLog2E;
   block.max = max_.data() + group.first;
   block.sum = sum_.data() + group.first * kAttend16Lanes;
@@ -177,8 +151,9 @@ bool ListAttender16::attend(const AttentionCall& call, const Visibility& visibil
                             int64_t kv_head, std::span<const ListRows> groups,
                             const TokenList& list, const Attend16Kernel& kernel, int64_t* pairs,
                             float* states) {
-  masked_ = false;
+  biased_ = false;
   pairs_ = 0;
+  seen_.start(visibility, list);
   int64_t rows = 0;
   const auto for_each_group = [&](const auto& step) {
     int64_t first = 0;
@@ -190,7 +165,11 @@ bool ListAttender16::attend(const AttentionCall& call, const Visibility& visibil
     return true;
   };
   if (!for_each_group([&](const Group& group) {
-        find_ranges(visibility, group, list);
+        seen_.add(group.rows);
+        const ListRows& rows_of = group.rows;
+        for (int64_t i = 0; i < rows_of.count(); ++i) {
+          biased_ = biased_ || visibility.row(rows_of.head(i), rows_of.row(i)).biased;
+        }
         return start(call, group, kernel);
       })) {
     return false;

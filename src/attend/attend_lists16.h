@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include "attend/seen_keys.h"
 #include "kernels/attend16/attend16.h"
 #include "kernels/scratch.h"
 #include "plan/list_rows.h"
@@ -16,8 +17,8 @@ namespace shadowattn {
 /// One object per thread, reused.
 class ListAttender16 {
  public:
-  /// Grows the scratch so that `attend` allocates nothing. Throws std::bad_alloc.
-  void reserve(int64_t max_rows, int64_t dim, int64_t value_dim);
+  /// As ListAttender::reserve.
+  void reserve(int64_t max_rows, int64_t dim, int64_t value_dim, const Visibility& visibility);
 
   /// As ListAttender::attend, for any number of rows. `groups`: the rows of KV heads kv_head,
   /// kv_head + 1, …; they go through the list together, block by block, because the heads of one
@@ -39,24 +40,22 @@ class ListAttender16 {
   };
 
   bool start(const AttentionCall& call, const Group& group, const Attend16Kernel& kernel);
-  /// The positions in the list that each row sees; and whether some need the mask looked at.
-  void find_ranges(const Visibility& visibility, const Group& group, const TokenList& list);
   /// False when a finite bias is infinite in log2 units.
   bool fill_bias(const Visibility& visibility, const Group& group, const TokenList& run);
   bool attend_block(const AttentionCall& call, const Visibility& visibility, const Group& group,
                     const TokenList& run, int64_t position, const Attend16Kernel& kernel);
   void finish(const AttentionCall& call, const Group& group, float* states);
 
-  bool masked_ = false;  // some rows are not plain: their bias is read block by block
+  bool biased_ = false;  // something is added to the logits of some row
   int64_t pairs_ = 0;
-  ScratchBuffer<int16_t> query_;      // [rows][dim]
-  ScratchBuffer<float> query_step_;   // [rows]
-  ScratchBuffer<int32_t> key_;        // one packed block
-  ScratchBuffer<float> key_step_;     // [kAttendBlock]
-  ScratchBuffer<int32_t> value_;      // one packed block
-  ScratchBuffer<int32_t> row_begin_;  // [rows]
-  ScratchBuffer<int32_t> row_end_;    // [rows]
-  ScratchBuffer<float> bias_;         // [rows][kAttendBlock]
+  ScratchBuffer<int16_t> query_;     // [rows][dim]
+  ScratchBuffer<float> query_step_;  // [rows]
+  ScratchBuffer<int32_t> key_;       // one packed block
+  ScratchBuffer<float> key_step_;    // [kAttendBlock]
+  ScratchBuffer<int32_t> value_;     // one packed block
+  SeenKeys seen_;
+  ScratchBuffer<uint64_t> words_;  // [rows] of a block
+  ScratchBuffer<float> bias_;      // [rows][kAttendBlock]
   ScratchBuffer<uint16_t> weights_;
   ScratchBuffer<float> max_;  // [rows]
   ScratchBuffer<float> sum_;  // [rows][kAttend16Lanes]

@@ -39,8 +39,10 @@ void BaselineWorker::reserve(const BaselineCall& call) {
   const int64_t keys = call.visibility.end() - call.visibility.begin();
   const int64_t dim = call.call.key.dim;
   const Mode mode = call.options.mode;
-  attender_.reserve(rows, dim, call.call.value.dim, call.kernels.attend);
-  if (call.kernels.attend16 != nullptr) attender16_.reserve(rows, dim, call.call.value.dim);
+  attender_.reserve(rows, dim, call.call.value.dim, call.visibility, call.kernels.attend);
+  if (call.kernels.attend16 != nullptr) {
+    attender16_.reserve(rows, dim, call.call.value.dim, call.visibility);
+  }
   if (mode == Mode::kNpuInt8) return;
   chooser_.reserve(keys);
   rank_.resize(static_cast<size_t>(keys));

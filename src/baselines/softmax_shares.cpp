@@ -70,7 +70,8 @@ void SoftmaxShares::load_queries(const AttentionCall& call) {
 bool SoftmaxShares::fill_bias(const Visibility& visibility, int64_t first, int64_t count) {
   bool needed = false;
   for (int64_t i = 0; i < rows_.count() && !needed; ++i) {
-    needed = visibility.cover(rows_.head(i), rows_.row(i), nullptr, first, count) != Cover::kFull;
+    const RowVisibility& seen = visibility.row(rows_.head(i), rows_.row(i));
+    needed = !seen.plain || first < seen.begin || first + count > seen.end;
   }
   if (!needed) return false;
   float* bias = bias_.data();

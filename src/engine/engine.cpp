@@ -1,7 +1,9 @@
 #include "shadowattn/engine.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <new>
 #include <optional>
 #include <string>
 #include <utility>
@@ -12,6 +14,7 @@
 #include "engine/call_checks.h"
 #include "engine/device_pilot.h"
 #include "engine/list_chooser.h"
+#include "engine/mask_memory.h"
 #include "engine/shadow_tile.h"
 
 namespace shadowattn {
@@ -71,22 +74,49 @@ class Engine::Impl {
   void attend(const AttentionCall& call, CallReport* report);
 
  private:
-  void attend_shadow(CallContext& context, std::vector<HeadLists>& heads, CallReport* report);
+  /// One tile of one KV head.
+  struct Task {
+    const CallPlan* plan;
+    const QueryTile* tile;
+    int64_t kv_head;
+  };
+  /// Of KV heads that do not have the call's plan.
+  struct HeadPlans {
+    CallPlan dense;
+    std::vector<CallPlan> own;  ///< [KV heads]
+  };
+
+  /// What the rows of a call may see: as read before for a mask of the same id, else read now.
+  const Visibility& read_mask(const AttentionCall& call);
   void run_dense(const CallContext& context);
-  /// One KV head of a call.
-  void run_dense_head(const CallContext& context, int64_t kv_head);
   /// A dense call with few rows, its keys cut into parts.
   void run_parts(const CallContext& context);
-  /// Quantises the keys of a KV head for the estimate. Adds to report->pilot_ns.
-  void build_keys(CallContext& context, int64_t kv_head, CallReport* report);
-  /// Tiles of a KV head that are not marked in `done` ([tiles · KV heads]; empty: all of them).
-  void run_head(const CallContext& context, int64_t kv_head, HeadLists& head,
-                const std::vector<uint8_t>& done, CallReport* report);
-  void run_tiles(const CallContext& context, const std::vector<const QueryTile*>& tiles,
-                 int64_t kv_head);
+  /// A call some of whose heads have lists: keys, choice of the lists, then all tiles of all heads
+  /// in one loop.
+  void run_shadow(CallContext& context, std::vector<HeadLists>& heads, CallReport* report);
+  /// Lets the device do what it can: [tiles · KV heads], 1 where it did.
+  std::vector<uint8_t> run_device(const CallContext& context, CallReport* report);
+  /// Quantises the keys of KV heads for the estimate. Adds to report->pilot_ns.
+  void build_keys(const CallContext& context, const std::vector<int64_t>& kv_heads,
+                  std::vector<HeadLists>& heads, CallReport* report);
+  void choose_lists(const CallContext& context, const std::vector<int64_t>& kv_heads,
+                    std::vector<HeadLists>& heads);
+  CallPlan plan_dense(const CallContext& context) const;
+  /// The plan of a KV head: dense, its own lists (`own_lists`: it may have such), or the call's.
+  const CallPlan& plan_head(const CallContext& context, int64_t kv_head, bool own_lists,
+                            HeadPlans& plans) const;
+  /// Adds the tiles of a KV head that the device has not done. Returns how many of their rows need
+  /// an estimate.
+  int64_t add_tasks(const CallContext& context, const CallPlan& plan, int64_t kv_head,
+                    const std::vector<uint8_t>& done, std::vector<Task>& tasks) const;
   void sum_up(const AttentionCall& call, const Visibility& visibility, CallReport* report) const;
   void judge_device(const AttentionCall& call, const Visibility& visibility, int64_t dense_rows,
                     CallReport* report);
+
+  /// Query rows of a dense tile.
+  int64_t dense_rows(const AttentionCall& call) const {
+    return std::max<int64_t>(1, dense_target() / (call.query.heads / call.key.heads));
+  }
   int64_t dense_target() const {
     return kernels_.attend16 != nullptr ? kWideTileTarget : kTileTarget;
   }
@@ -98,12 +128,19 @@ class Engine::Impl {
   std::unique_ptr<Executor> owned_executor_;
   Executor* executor_;
   std::vector<TileWorker> workers_;
-  KeyEstimate keys_;
+  MaskMemory masks_;
+  KeyEstimates keys_;
   ScratchBuffer<float> states_;                // of a dense call whose keys are cut into parts
   std::unique_ptr<DevicePilot> device_pilot_;  // null: the CPU estimates
   std::unique_ptr<Baselines> baselines_;       // null: dense or shadow
   Trace* trace_ = nullptr;
 };
+
+const Visibility& Engine::Impl::read_mask(const AttentionCall& call) {
+  const TraceSpan span(trace_, {.stage = TraceStage::kPrepare, .rows = call.query.rows},
+                       executor_->threads());
+  return masks_.read(call, *executor_);
+}
 
 void Engine::Impl::run_dense(const CallContext& context) {
   const int64_t kv_heads = context.call.key.heads;
@@ -146,97 +183,135 @@ void Engine::Impl::run_parts(const CallContext& context) {
   });
 }
 
-void Engine::Impl::run_dense_head(const CallContext& context, int64_t kv_head) {
-  const auto tiles = static_cast<int64_t>(context.plan.tiles.size());
-  for (TileWorker& worker : workers_) worker.reserve(context);
-  executor_->run(tiles, [&](int64_t task, int thread) {
-    workers_[static_cast<size_t>(thread)].run_dense(
-        context, context.plan.tiles[static_cast<size_t>(tiles - 1 - task)], kv_head);
-  });
-}
-
-void Engine::Impl::build_keys(CallContext& context, int64_t kv_head, CallReport* report) {
+void Engine::Impl::build_keys(const CallContext& context, const std::vector<int64_t>& kv_heads,
+                              std::vector<HeadLists>& heads, CallReport* report) {
+  if (kv_heads.empty()) return;
   const auto started = std::chrono::steady_clock::now();
   const TraceSpan span(context.trace,
-                       {.stage = TraceStage::kPrepare,
-                        .kv_head = static_cast<int32_t>(kv_head),
-                        .rows = context.call.query.rows},
+                       {.stage = TraceStage::kPrepare, .rows = context.call.query.rows},
                        executor_->threads());
-  context.keys_finite =
-      keys_.build(context.call, kv_head, context.visibility.begin(), context.visibility.end(),
-                  kernels_.quantize, kernels_.pilot_dot, *executor_);
+  keys_.build(context.call, kv_heads, {context.visibility.begin(), context.visibility.end()},
+              kernels_.quantize, kernels_.pilot_dot, *executor_);
+  for (const int64_t kv_head : kv_heads) {
+    heads[static_cast<size_t>(kv_head)].keys_finite = keys_.head(kv_head).finite();
+  }
   report->pilot_ns += nanoseconds_since(started);
 }
 
-void Engine::Impl::run_head(const CallContext& shared, int64_t kv_head, HeadLists& head,
-                            const std::vector<uint8_t>& done, CallReport* report) {
-  const AttentionCall& call = shared.call;
-  const int64_t kv_heads = call.key.heads;
-  const int64_t group_heads = call.query.heads / kv_heads;
-  const int64_t dense_rows = std::max<int64_t>(1, dense_target() / group_heads);
-  CallContext context = shared.with(shared.plan);
-  bool built = false;
-  if (head.open) {
-    build_keys(context, kv_head, report);
-    built = true;
-    if (context.keys_finite) {
-      head.lists = chooser_.choose(context, kv_head, dense_rows, workers_.front());
+void Engine::Impl::choose_lists(const CallContext& context, const std::vector<int64_t>& kv_heads,
+                                std::vector<HeadLists>& heads) {
+  if (kv_heads.empty()) return;
+  const int64_t dense_rows = this->dense_rows(context.call);
+  chooser_.prepare(context.call);
+  std::vector<std::optional<ListChooser::Choice>> choices(kv_heads.size());
+  std::atomic<bool> out_of_memory{false};
+  executor_->run(std::ssize(kv_heads), [&](int64_t index, int thread) {
+    try {
+      choices[static_cast<size_t>(index)] =
+          chooser_.choose(context, kv_heads[static_cast<size_t>(index)], dense_rows,
+                          workers_[static_cast<size_t>(thread)]);
+    } catch (const std::bad_alloc&) {  // tasks do not throw
+      out_of_memory.store(true, std::memory_order_relaxed);
+    }
+  });
+  if (out_of_memory.load()) throw std::bad_alloc();
+  for (size_t i = 0; i < kv_heads.size(); ++i) {
+    if (!choices[i]) continue;
+    heads[static_cast<size_t>(kv_heads[i])].lists = choices[i]->lists;
+    chooser_.remember(context.call, context.visibility, kv_heads[i], *choices[i]);
+  }
+}
+
+std::vector<uint8_t> Engine::Impl::run_device(const CallContext& context, CallReport* report) {
+  for (TileWorker& worker : workers_) worker.reserve(context);
+  std::vector<uint8_t> done(context.plan.tiles.size() * context.heads.size());
+  device_pilot_->run(context, *executor_, workers_, done, &report->device);
+  // Estimates that were not to be trusted are thrown away, and so is what was counted with them.
+  if (std::find(done.begin(), done.end(), uint8_t{1}) == done.end()) {
+    for (TileWorker& worker : workers_) worker.forget();
+  }
+  return done;
+}
+
+CallPlan Engine::Impl::plan_dense(const CallContext& context) const {
+  const AttentionCall& call = context.call;
+  CallPlan plan;
+  plan.dense_reason = DenseReason::kFaster;
+  plan.tiles = dense_tiles(context.visibility, call.query.heads / call.key.heads, dense_rows(call));
+  return plan;
+}
+
+const CallPlan& Engine::Impl::plan_head(const CallContext& context, int64_t kv_head, bool own_lists,
+                                        HeadPlans& plans) const {
+  const HeadLists& head = context.heads[static_cast<size_t>(kv_head)];
+  if (head.lists.dense) return plans.dense;
+  // The call's plan is for the lists of the options, and for all that a device does.
+  if (!own_lists || head.lists == chooser_.wanted()) return context.plan;
+  CallPlan& own = plans.own[static_cast<size_t>(kv_head)];
+  own = plan_lists(head.lists, head.budget.by_mass(), context.visibility,
+                   context.call.query.heads / context.call.key.heads);
+  return own;
+}
+
+int64_t Engine::Impl::add_tasks(const CallContext& context, const CallPlan& plan, int64_t kv_head,
+                                const std::vector<uint8_t>& done, std::vector<Task>& tasks) const {
+  int64_t estimated_rows = 0;
+  const size_t kv_heads = context.heads.size();
+  for (size_t i = 0; i < plan.tiles.size(); ++i) {
+    const QueryTile& tile = plan.tiles[i];
+    const size_t at = i * kv_heads + static_cast<size_t>(kv_head);
+    if (!plan.dense() && !done.empty() && done[at] != 0) continue;
+    tasks.push_back({&plan, &tile, kv_head});
+    if (!plan.dense() && !keeps_everything(context, tile, kv_head)) {
+      estimated_rows += tile.rows.count;
     }
   }
-  if (head.lists.dense) {
-    CallPlan plan;
-    plan.dense_reason = DenseReason::kFaster;
-    plan.tiles = dense_tiles(call.query.rows, dense_rows);
-    report->dense_rows += call.query.rows;
-    run_dense_head(shared.with(plan), kv_head);
-    return;
-  }
-  // The call's plan is for the lists of the options, and for all that a device does.
-  std::optional<CallPlan> own;
-  if (done.empty() && head.lists != chooser_.wanted()) {
-    own = plan_lists(head.lists, head.budget.by_mass(), shared.visibility, group_heads);
-  }
-  const CallPlan& plan = own ? *own : shared.plan;
-  std::vector<const QueryTile*> left;
-  bool estimate = false;
-  // Last rows first: under a causal mask they are the longest.
-  for (auto tile = static_cast<int64_t>(plan.tiles.size()) - 1; tile >= 0; --tile) {
-    if (!done.empty() && done[static_cast<size_t>(tile * kv_heads + kv_head)] != 0) continue;
-    left.push_back(&plan.tiles[static_cast<size_t>(tile)]);
-    if (keeps_everything(context, *left.back(), kv_head)) continue;
-    estimate = true;
-    if (!done.empty()) report->device.cpu_rows += left.back()->rows.count;
-  }
-  if (estimate && !built) build_keys(context, kv_head, report);
-  run_tiles(context.with(plan), left, kv_head);
+  return estimated_rows;
 }
 
-void Engine::Impl::run_tiles(const CallContext& context, const std::vector<const QueryTile*>& tiles,
-                             int64_t kv_head) {
-  for (TileWorker& worker : workers_) worker.reserve(context);
-  executor_->run(static_cast<int64_t>(tiles.size()), [&](int64_t task, int thread) {
-    workers_[static_cast<size_t>(thread)].run(context, *tiles[static_cast<size_t>(task)], kv_head);
-  });
-}
-
-void Engine::Impl::attend_shadow(CallContext& context, std::vector<HeadLists>& heads,
-                                 CallReport* report) {
+void Engine::Impl::run_shadow(CallContext& context, std::vector<HeadLists>& heads,
+                              CallReport* report) {
+  const auto kv_heads = static_cast<int64_t>(heads.size());
   context.heads = heads;
   std::vector<uint8_t> done;
+  std::vector<int64_t> open;
   if (context.on_device) {
-    for (HeadLists& head : heads) head.open = false;
-    for (TileWorker& worker : workers_) worker.reserve(context);
-    done.resize(context.plan.tiles.size() * heads.size());
-    device_pilot_->run(context, *executor_, workers_, done, &report->device);
-    // Estimates that were not to be trusted are thrown away, and so is what was counted with them.
-    if (std::find(done.begin(), done.end(), uint8_t{1}) == done.end()) {
-      for (TileWorker& worker : workers_) worker.forget();
+    done = run_device(context, report);
+  } else {
+    for (int64_t h = 0; h < kv_heads; ++h) {
+      if (heads[static_cast<size_t>(h)].open) open.push_back(h);
     }
+    build_keys(context, open, heads, report);
+    std::erase_if(open, [&](int64_t h) { return !heads[static_cast<size_t>(h)].keys_finite; });
+    choose_lists(context, open, heads);
   }
-  // One KV head after the other: only the keys of one are held as INT8.
-  for (size_t kv_head = 0; kv_head < heads.size(); ++kv_head) {
-    run_head(context, static_cast<int64_t>(kv_head), heads[kv_head], done, report);
+
+  HeadPlans plans{plan_dense(context), std::vector<CallPlan>(heads.size())};
+  std::vector<int64_t> without_keys;
+  std::vector<Task> tasks;
+  for (int64_t h = 0; h < kv_heads; ++h) {
+    const CallPlan& plan = plan_head(context, h, done.empty(), plans);
+    if (plan.dense()) report->dense_rows += context.call.query.rows;
+    for (TileWorker& worker : workers_) worker.reserve(context.with(plan));
+    const int64_t estimates = add_tasks(context, plan, h, done, tasks);
+    if (!done.empty()) report->device.cpu_rows += estimates;
+    const bool built = heads[static_cast<size_t>(h)].open && !context.on_device;
+    if (estimates > 0 && !built) without_keys.push_back(h);
   }
+  build_keys(context, without_keys, heads, report);
+
+  // Last rows first: under a causal mask they are the longest, and a long task at the end would
+  // leave the other threads idle.
+  std::stable_sort(tasks.begin(), tasks.end(), [](const Task& a, const Task& b) {
+    return a.tile->rows.first > b.tile->rows.first;
+  });
+  executor_->run(std::ssize(tasks), [&](int64_t index, int thread) {
+    const Task& task = tasks[static_cast<size_t>(index)];
+    TileWorker& worker = workers_[static_cast<size_t>(thread)];
+    const CallContext with_plan = context.with(*task.plan);
+    task.plan->dense() ? worker.run_dense(with_plan, *task.tile, task.kv_head)
+                       : worker.run(with_plan, *task.tile, task.kv_head);
+  });
 }
 
 void Engine::Impl::sum_up(const AttentionCall& call, const Visibility& visibility,
@@ -281,18 +356,14 @@ void Engine::Impl::judge_device(const AttentionCall& call, const Visibility& vis
 void Engine::Impl::attend(const AttentionCall& call, CallReport* report) {
   const auto started = std::chrono::steady_clock::now();
   const int64_t group_heads = call.query.heads / call.key.heads;
-  const Visibility visibility = [&] {
-    const TraceSpan span(trace_, {.stage = TraceStage::kPrepare, .rows = call.query.rows},
-                         executor_->threads());
-    return Visibility(call, *executor_);
-  }();
+  const Visibility& visibility = read_mask(call);
   if (baselines_ != nullptr) {
     CallReport done = baselines_->attend(call, visibility, *executor_);
     done.wall_ns = nanoseconds_since(started);
     if (report != nullptr) *report = std::move(done);
     return;
   }
-  const int64_t dense_rows = std::max<int64_t>(1, dense_target() / group_heads);
+  const int64_t dense_rows = this->dense_rows(call);
   CallPlan plan = plan_call(options_, visibility, group_heads, dense_target());
   std::vector<HeadLists> heads;
   if (!plan.dense()) {
@@ -300,7 +371,7 @@ void Engine::Impl::attend(const AttentionCall& call, CallReport* report) {
     if (all_dense(heads)) {
       plan = {};
       plan.dense_reason = DenseReason::kFaster;
-      plan.tiles = dense_tiles(call.query.rows, dense_rows);
+      plan.tiles = dense_tiles(visibility, group_heads, dense_rows);
     }
   }
   CallContext context{call, options_, kernels_, visibility, plan, keys_};
@@ -314,7 +385,7 @@ void Engine::Impl::attend(const AttentionCall& call, CallReport* report) {
     for (TileWorker& worker : workers_) worker.reserve(context);
     context.parts > 1 ? run_parts(context) : run_dense(context);
   } else {
-    attend_shadow(context, heads, &done);
+    run_shadow(context, heads, &done);
   }
   done.wall_ns = nanoseconds_since(started);
   done.dense_reason = plan.dense_reason;

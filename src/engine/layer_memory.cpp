@@ -33,6 +33,12 @@ void LayerMemory::judge(std::span<const RowSample> samples, int64_t group_heads,
       head.strictness = std::min(2.0 * head.strictness, kStrictest);
       head.misses = 0;
     }
+    const bool easy = head.lost < 0.25 * attn_error * static_cast<double>(head.samples);
+    head.easy = easy && head.strictness > 1.0 ? head.easy + 1 : 0;
+    if (head.easy == kEasyRuns) {
+      head.strictness = std::max(0.5 * head.strictness, 1.0);
+      head.easy = 0;
+    }
     head.samples = 0;
     head.lost = 0.0;
   }

@@ -23,6 +23,7 @@ struct KvHeadMemory {
   int64_t samples = 0;
   double lost = 0.0;
   int32_t misses = 0;  ///< in a run
+  int32_t easy = 0;    ///< judgements in a run that found far less lost than is allowed
 };
 
 class LayerMemory {
@@ -37,11 +38,13 @@ class LayerMemory {
 
   /// Takes note of what sampled rows of a call lost. A KV head whose rows lost more than
   /// `attn_error` on average, twice in a run of kJudged samples each, is given half as much to lose
-  /// from then on.
+  /// from then on; one that lost less than a quarter of it, kEasyRuns times in a run, twice as much
+  /// again, up to all of it.
   static void judge(std::span<const RowSample> samples, int64_t group_heads, double attn_error,
                     std::vector<KvHeadMemory>& heads);
 
   static constexpr int64_t kJudged = 8;
+  static constexpr int32_t kEasyRuns = 4;
   static constexpr double kStrictest = 64.0;
 
  private:

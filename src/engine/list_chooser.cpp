@@ -21,16 +21,27 @@ std::vector<RowRange> rows_to_look_at(const Visibility& visibility, int64_t rows
   return runs;
 }
 
+CostShape cost_shape(const AttentionCall& call) {
+  return {call.key.dim, call.value.dim, call.query.heads / call.key.heads, call.key.type,
+          call.value.type};
+}
+
 }  // namespace
 
+const CostModel* ListChooser::known_costs(const AttentionCall& call, const ListShape& lists) const {
+  const CostShape heads = cost_shape(call);
+  for (const KnownCosts& known : costs_) {
+    if (known.heads == heads && known.lists == lists) return &known.model;
+  }
+  return nullptr;
+}
+
 const CostModel* ListChooser::costs(const AttentionCall& call, const ListShape& lists) {
-  const CostShape heads{call.key.dim, call.value.dim, call.query.heads / call.key.heads,
-                        call.key.type, call.value.type};
+  if (const CostModel* known = known_costs(call, lists)) return known;
+  const CostShape heads = cost_shape(call);
   const CostModel* dense = nullptr;
   for (const KnownCosts& known : costs_) {
-    if (known.heads != heads) continue;
-    if (known.lists == lists) return &known.model;
-    dense = &known.model;
+    if (known.heads == heads) dense = &known.model;
   }
   EngineOptions options = options_;
   options.rows_per_list = lists.rows_per_list;
@@ -39,6 +50,13 @@ const CostModel* ListChooser::costs(const AttentionCall& call, const ListShape& 
   if (!model.ok()) return nullptr;  // the caller asked for shadow attention
   costs_.push_back({heads, lists, model.value()});
   return &costs_.back().model;
+}
+
+void ListChooser::prepare(const AttentionCall& call) {
+  const int64_t group_heads = call.query.heads / call.key.heads;
+  for (const ListShape& lists : list_candidates(wanted(), group_heads)) {
+    if (costs(call, lists) == nullptr) return;
+  }
 }
 
 ListBudget ListChooser::budget(const LayerProfile* profile, int64_t kv_head, int64_t group_heads,
@@ -76,6 +94,11 @@ std::vector<HeadLists> ListChooser::start(const AttentionCall& call, const Visib
     for (HeadLists& head : heads) head.lists.dense |= few_rows;
     return heads;
   }
+  // What is added to logits is looked up key by key: an estimate costs more than it saves.
+  if (visibility.any_biased()) {
+    for (HeadLists& head : heads) head.lists.dense = true;
+    return heads;
+  }
   // Whatever the estimate will say: few rows do not pay for one.
   const CostModel* model = costs(call, wanted());
   if (model == nullptr) return heads;
@@ -102,16 +125,16 @@ std::vector<HeadLists> ListChooser::start(const AttentionCall& call, const Visib
   return heads;
 }
 
-ListShape ListChooser::choose(const CallContext& context, int64_t kv_head, int64_t dense_rows,
-                              TileWorker& worker) {
+std::optional<ListChooser::Choice> ListChooser::choose(const CallContext& context, int64_t kv_head,
+                                                       int64_t dense_rows,
+                                                       TileWorker& worker) const {
   const int64_t group_heads = context.call.query.heads / context.call.key.heads;
   const std::vector<RowRange> looked_at =
       rows_to_look_at(context.visibility, options_.rows_per_list);
   std::vector<ShapeOffer> offers;
-  ListShape best = wanted();
   double lowest = 0.0;
   for (const ListShape& lists : list_candidates(wanted(), group_heads)) {
-    const CostModel* model = costs(context.call, lists);
+    const CostModel* model = known_costs(context.call, lists);
     if (model == nullptr) break;
     ShapeOffer offer{lists, *model, kLeastKept};
     const PredictedCost hoped = predict_cost(offer.costs, lists, {.keep = kLeastKept},
@@ -120,7 +143,7 @@ ListShape ListChooser::choose(const CallContext& context, int64_t kv_head, int64
     if (!hoped.shadow_pays() || (lowest > 0.0 && hoped.shadow >= lowest)) break;
     CallPlan plan;
     plan.share_heads = lists.share_heads;
-    plan.ranks = context.visibility.all_plain();
+    plan.ranks = true;  // no row is biased
     for (const RowRange& rows : looked_at) {
       plan.tiles.push_back({rows, list_groups(context.visibility, lists.rows_per_list, rows)});
     }
@@ -129,7 +152,7 @@ ListShape ListChooser::choose(const CallContext& context, int64_t kv_head, int64
     int64_t kept = 0;
     int64_t visible = 0;
     for (const QueryTile& tile : plan.tiles) {
-      if (!worker.count_kept(look, tile, kv_head, &kept, &visible)) return wanted();
+      if (!worker.count_kept(look, tile, kv_head, &kept, &visible)) return {};
     }
     offer.kept = visible == 0 ? 1.0 : static_cast<double>(kept) / static_cast<double>(visible);
     offers.push_back(offer);
@@ -139,15 +162,20 @@ ListShape ListChooser::choose(const CallContext& context, int64_t kv_head, int64
     if (lowest > 0.0 && cost >= lowest) break;  // and so it would go on
     lowest = cost;
   }
-  if (!offers.empty()) best = choose_lists(offers, context.visibility, group_heads, dense_rows);
-  KvHeadMemory& known =
-      memory_.heads(context.call.layer, context.call.key.heads)[static_cast<size_t>(kv_head)];
-  known.lists = best;
+  if (offers.empty()) return Choice{wanted(), {}};
+  Choice choice{choose_lists(offers, context.visibility, group_heads, dense_rows), {}};
   for (const ShapeOffer& offer : offers) {
-    if (offer.lists == best) known.kept = offer.kept;
+    if (offer.lists == choice.lists) choice.kept = offer.kept;
   }
-  known.chosen_at = context.visibility.max_visible();
-  return best;
+  return choice;
+}
+
+void ListChooser::remember(const AttentionCall& call, const Visibility& visibility, int64_t kv_head,
+                           const Choice& choice) {
+  KvHeadMemory& known = memory_.heads(call.layer, call.key.heads)[static_cast<size_t>(kv_head)];
+  known.lists = choice.lists;
+  known.kept = choice.kept.value_or(known.kept);
+  known.chosen_at = visibility.max_visible();
 }
 
 void ListChooser::learn(const AttentionCall& call, const Visibility& visibility, int64_t dense_rows,

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -27,11 +28,24 @@ class ListChooser {
   std::vector<HeadLists> start(const AttentionCall& call, const Visibility& visibility,
                                int64_t dense_rows);
 
+  struct Choice {
+    ListShape lists;
+    std::optional<double> kept;  ///< share of tokens that such lists kept; none of dense ones
+  };
+
+  /// Measures what `choose` will need for the call, on this thread.
+  void prepare(const AttentionCall& call);
+
   /// Chooses the lists of a KV head that is open, whose keys are in context.keys: `worker` makes
   /// lists of every shape for some rows of the call, coarse ones first, as long as finer ones can
-  /// still pay. Throws std::bad_alloc.
-  ListShape choose(const CallContext& context, int64_t kv_head, int64_t dense_rows,
-                   TileWorker& worker);
+  /// still pay. For several heads at once, after `prepare`. None when a query holds a NaN or an
+  /// infinity. Throws std::bad_alloc.
+  std::optional<Choice> choose(const CallContext& context, int64_t kv_head, int64_t dense_rows,
+                               TileWorker& worker) const;
+
+  /// Takes note of a choice for the layer's next calls.
+  void remember(const AttentionCall& call, const Visibility& visibility, int64_t kv_head,
+                const Choice& choice);
 
   /// Learns from the samples of a call and, where a device estimated, what lists kept: then no
   /// rows are looked at beforehand.
@@ -42,6 +56,7 @@ class ListChooser {
   const CostModel* costs(const AttentionCall& call, const ListShape& lists);
 
  private:
+  const CostModel* known_costs(const AttentionCall& call, const ListShape& lists) const;
   ListBudget budget(const LayerProfile* profile, int64_t kv_head, int64_t group_heads,
                     double strictness) const;
 

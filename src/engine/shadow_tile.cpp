@@ -42,29 +42,6 @@ class Stopwatch {
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
-namespace {
-
-/// The keys in [begin, end) that some row of the tile may see.
-TokenList visible_keys(const CallContext& context, const QueryTile& tile, int64_t begin,
-                       int64_t end) {
-  int64_t low = end;
-  int64_t high = begin;
-  for (int64_t head = 0; head < context.call.query.heads; ++head) {
-    if (head > 0 && context.visibility.same_for(head, 0)) continue;
-    for (int64_t i = 0; i < tile.rows.count; ++i) {
-      const RowVisibility& seen = context.visibility.row(head, tile.rows.first + i);
-      if (seen.visible == 0) continue;
-      low = std::min<int64_t>(low, seen.begin);
-      high = std::max<int64_t>(high, seen.end);
-    }
-  }
-  low = std::max(low, begin);
-  high = std::min(high, end);
-  return {nullptr, low, std::max<int64_t>(high - low, 0)};
-}
-
-}  // namespace
-
 KernelSet choose_kernels(CpuFeatures features, Precision precision) {
   KernelSet set{best_kernel(quantize_kernels(), features),
                 best_kernel(pilot_dot_kernels(), features), best_kernel(select_kernels(), features),
@@ -91,9 +68,11 @@ void TileWorker::reserve(const CallContext& context) {
   // Parts of a dense call hold the rows of all heads.
   rows *= context.parts > 1 ? call.query.heads : group_heads;
   list_rows *= context.plan.share_heads ? group_heads : 1;
-  attender_.reserve(rows, call.query.dim, call.value.dim, context.kernels.attend);
+  visible_keys_.reserve(context.visibility);
+  attender_.reserve(rows, call.query.dim, call.value.dim, context.visibility,
+                    context.kernels.attend);
   if (context.kernels.attend16 != nullptr) {
-    attender16_.reserve(rows, call.query.dim, call.value.dim);
+    attender16_.reserve(rows, call.query.dim, call.value.dim, context.visibility);
   }
   lists_.reserve(static_cast<size_t>(std::max(rows, call.key.heads)));
   if (context.plan.dense()) return;
@@ -109,7 +88,8 @@ void TileWorker::reserve(const CallContext& context) {
 
 int64_t TileWorker::scratch_bytes() const {
   return estimate_.scratch_bytes() + device_estimate_.scratch_bytes() + selector_.scratch_bytes() +
-         sampler_.scratch_bytes() + attender_.scratch_bytes() + attender16_.scratch_bytes();
+         sampler_.scratch_bytes() + visible_keys_.scratch_bytes() + attender_.scratch_bytes() +
+         attender16_.scratch_bytes();
 }
 
 void TileWorker::make_lists(const CallContext& context, const QueryTile& tile, int64_t kv_head) {
@@ -142,13 +122,19 @@ void TileWorker::attend(const CallContext& context, int64_t kv_head,
   }
 }
 
+void TileWorker::attend_visible(const CallContext& context, const QueryTile& tile, int64_t kv_head,
+                                std::span<const ListRows> groups, KeyRange within, float* states) {
+  const ListRows all_masks{tile.rows, 0, context.visibility.mask_heads()};
+  attend(context, kv_head, groups, visible_keys_.find(context.visibility, all_masks, within),
+         states);
+}
+
 void TileWorker::run_dense(const CallContext& context, const QueryTile& tile, int64_t kv_head) {
   const int64_t group_heads = context.call.query.heads / context.call.key.heads;
   const ListRows rows{tile.rows, kv_head * group_heads, group_heads};
   Stopwatch watch(context.trace, lane_, kv_head, tile.rows);
-  const Visibility& visibility = context.visibility;
-  attend(context, kv_head, {&rows, 1},
-         visible_keys(context, tile, visibility.begin(), visibility.end()), nullptr);
+  attend_visible(context, tile, kv_head, {&rows, 1},
+                 {context.visibility.begin(), context.visibility.end()}, nullptr);
   watch.lap(TraceStage::kAttend, &counters.attend_ns);
 }
 
@@ -160,7 +146,7 @@ void TileWorker::run_part(const CallContext& context, const QueryTile& tile, int
   for (int64_t head = 0; head < context.call.query.heads; head += group_heads) {
     lists_.push_back({tile.rows, head, group_heads});
   }
-  attend(context, 0, lists_, visible_keys(context, tile, begin, end), states);
+  attend_visible(context, tile, 0, lists_, {begin, end}, states);
   watch.lap(TraceStage::kAttend, &counters.attend_ns);
 }
 
@@ -256,21 +242,22 @@ template <typename Step>
 bool TileWorker::for_each_list(const CallContext& context, const QueryTile& tile, int64_t kv_head,
                                Stopwatch& watch, const Step& step) {
   const KernelSet& kernels = context.kernels;
+  const KeyEstimate& keys = context.keys.head(kv_head);
   const bool by_mass = context.budget(kv_head).by_mass();
   make_lists(context, tile, kv_head);
   if (!context.plan.ranks) {
-    const bool finite = estimate_.scores(context.call, context.keys, context.visibility, lists_,
+    const bool finite = estimate_.scores(context.call, keys, context.visibility, lists_,
                                          kernels.quantize, kernels.pilot_dot);
     watch.lap(TraceStage::kPilot, &counters.pilot_ns);
     if (!finite) return false;
   }
   int64_t first_row = 0;
   for (const ListRows& list : lists_) {
-    KeyRanks ranks{.first_key = context.keys.begin()};
+    KeyRanks ranks{.first_key = keys.begin()};
     if (context.plan.ranks) {
-      const bool finite = estimate_.ranks(context.call, context.keys, context.visibility, list,
-                                          context.options.pilot_step, kernels.quantize,
-                                          kernels.pilot_dot, kernels.select);
+      const bool finite =
+          estimate_.ranks(context.call, keys, context.visibility, list, context.options.pilot_step,
+                          kernels.quantize, kernels.pilot_dot, kernels.select);
       watch.lap(TraceStage::kPilot, &counters.pilot_ns);
       if (!finite) return false;
       if (by_mass) {
@@ -304,7 +291,7 @@ bool TileWorker::count_kept(const CallContext& context, const QueryTile& tile, i
 }
 
 void TileWorker::run(const CallContext& context, const QueryTile& tile, int64_t kv_head) {
-  if (!context.keys_finite) {
+  if (!context.heads[static_cast<size_t>(kv_head)].keys_finite) {
     run_without_estimate(context, tile, kv_head);
     return;
   }

@@ -13,6 +13,7 @@
 #include "plan/head_lists.h"
 #include "plan/list_plan.h"
 #include "select/token_lists.h"
+#include "select/visible_keys.h"
 #include "shadowattn/engine.h"
 
 namespace shadowattn {
@@ -36,11 +37,10 @@ struct CallContext {
   const KernelSet& kernels;
   const Visibility& visibility;
   const CallPlan& plan;
-  const KeyEstimate& keys;  ///< of the KV head at hand; not built when the plan is dense
+  const KeyEstimates& keys;               ///< of the KV heads whose tiles need them
   std::span<const HeadLists> heads = {};  ///< [KV heads]; empty when the plan is dense
   int64_t parts = 1;                      ///< into which a dense call cuts its keys
-  bool keys_finite = true;  ///< false: its keys hold a NaN or an infinity, and `keys` nothing
-  bool on_device = false;   ///< some tiles come with a device's scores
+  bool on_device = false;                 ///< some tiles come with a device's scores
   Trace* trace = nullptr;
 
   const ListBudget& budget(int64_t kv_head) const {
@@ -48,8 +48,7 @@ struct CallContext {
   }
   /// The same with another plan, which must outlive it.
   CallContext with(const CallPlan& other) const {
-    return {call,  options, kernels,     visibility, other, keys,
-            heads, parts,   keys_finite, on_device,  trace};
+    return {call, options, kernels, visibility, other, keys, heads, parts, on_device, trace};
   }
 };
 
@@ -130,6 +129,9 @@ class TileWorker {
               double estimated_lost);
   void attend(const CallContext& context, int64_t kv_head, std::span<const ListRows> groups,
               const TokenList& list, float* states);
+  /// attend() to every key of `within` that some row of the tile sees.
+  void attend_visible(const CallContext& context, const QueryTile& tile, int64_t kv_head,
+                      std::span<const ListRows> groups, KeyRange within, float* states);
 
   int32_t lane_;
   std::vector<ListRows> lists_;
@@ -138,6 +140,7 @@ class TileWorker {
   TokenSelector selector_;
   RowSampler sampler_;
   ListAttender attender_;
+  VisibleKeys visible_keys_;
   ListAttender16 attender16_;
 };
 

@@ -99,6 +99,7 @@ void DeviceEstimate::ranks(const DeviceScores& device, const Visibility& visibil
   }
   std::fill(rank, rank + begin, kHiddenScore);
   std::fill(rank + end, rank + stride_, kHiddenScore);
+  hide_holes(visibility, list, seen, rank + begin);
 }
 
 void DeviceEstimate::leave_out_unseen(const DeviceScores& device, const Visibility& visibility,

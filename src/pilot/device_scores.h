@@ -41,7 +41,7 @@ class DeviceEstimate {
   /// Grows the scratch so that `ranks` and `scores` allocate nothing. Throws std::bad_alloc.
   void reserve(int64_t max_list_rows, int64_t keys, bool ranks);
 
-  /// Ranks of the keys for `list`, whose rows are all plain: rows().row(0).
+  /// Ranks of the keys for `list`, none of whose rows is biased: rows().row(0).
   void ranks(const DeviceScores& device, const Visibility& visibility, const ListRows& list,
              const ScoreRankKernel& kernel, const SelectKernel& select);
 

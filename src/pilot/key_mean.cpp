@@ -9,8 +9,8 @@ namespace shadowattn {
 const float* KeyMean::choose(const AttentionCall& call, int64_t kv_head, int64_t begin, int64_t end,
                              const QuantizeKernel& quantize) {
   const int64_t dim = call.key.dim;
-  float* mean = mean_.reserve(dim);
-  float* scale = scale_.reserve(kMeanSample);
+  float* mean = mean_.data();
+  float* scale = scale_.data();
   if (end <= begin) return nullptr;
   const int64_t step = (end - begin + kMeanSample - 1) / kMeanSample;
   const int64_t first = begin + step / 2;

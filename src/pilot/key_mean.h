@@ -26,8 +26,14 @@ inline constexpr int64_t kMeanSample = 1024;
 /// One object per KV head at a time, reused.
 class KeyMean {
  public:
+  /// Grows the scratch so that `choose` allocates nothing. Throws std::bad_alloc.
+  void reserve(int64_t dim) {
+    mean_.reserve(dim);
+    scale_.reserve(kMeanSample);
+  }
+
   /// The vector [dim] to subtract from keys [begin, end), or null; valid until the next call. Null
-  /// when a sampled key, or what it takes, is not finite. Throws std::bad_alloc.
+  /// when a sampled key, or what it takes, is not finite.
   const float* choose(const AttentionCall& call, int64_t kv_head, int64_t begin, int64_t end,
                       const QuantizeKernel& quantize);
 

@@ -1,8 +1,8 @@
 #include "pilot/pilot.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
+#include <limits>
 
 #include "pilot/estimate_error.h"
 
@@ -16,56 +16,25 @@ static_assert(kKeysPerTask % kPilotKeyBlock == 0);
 constexpr double kScoreRange = kLargestScore;
 
 int64_t blocks_of(int64_t keys) { return (keys + kPilotKeyBlock - 1) / kPilotKeyBlock; }
+int64_t chunks_of(int64_t keys) { return (keys + kKeysPerTask - 1) / kKeysPerTask; }
 
 }  // namespace
 
-bool KeyEstimate::build(const AttentionCall& call, int64_t kv_head, int64_t begin, int64_t end,
-                        const QuantizeKernel& quantize, const PilotDotKernel& pilot,
-                        Executor& executor) {
-  const int64_t dim = call.key.dim;
-  begin_ = begin;
-  end_ = end;
-  const int64_t blocks = blocks_of(end - begin);
+void KeyEstimate::reserve(KeyRange keys, int64_t dim, const PilotDotKernel& pilot) {
+  begin_ = keys.begin;
+  end_ = keys.end;
+  const int64_t blocks = blocks_of(end_ - begin_);
   block_bytes_ = pilot.key_block_bytes(dim);
   packed_.reserve(blocks * block_bytes_);
   scales_.reserve(blocks * kPilotKeyBlock);
-  chunk_.resize(static_cast<size_t>(executor.threads()));
-  for (auto& chunk : chunk_) chunk.reserve(kKeysPerTask * dim);
-
-  const float* mean = mean_.choose(call, kv_head, begin, end, quantize);
-  const bool centred =
-      mean != nullptr && quantize_keys(call, kv_head, mean, quantize, pilot, executor);
-  // A difference may be infinite where the keys are not.
-  if (!centred && !quantize_keys(call, kv_head, nullptr, quantize, pilot, executor)) return false;
-  normalise_factors();
-  return true;
+  norm2_.reserve(chunks_of(end_ - begin_));
 }
 
-bool KeyEstimate::quantize_keys(const AttentionCall& call, int64_t kv_head, const float* mean,
-                                const QuantizeKernel& quantize, const PilotDotKernel& pilot,
-                                Executor& executor) {
-  const int64_t dim = call.key.dim;
+void KeyEstimate::finish() {
   const int64_t keys = end_ - begin_;
-  norm2_.assign(static_cast<size_t>(executor.threads()), 0.0);
-  std::atomic<bool> finite{true};
-  executor.run((keys + kKeysPerTask - 1) / kKeysPerTask, [&](int64_t task, int thread) {
-    const int64_t first = task * kKeysPerTask;
-    const int64_t count = std::min(kKeysPerTask, keys - first);
-    int8_t* q8 = chunk_[static_cast<size_t>(thread)].data();
-    const bool ok =
-        quantize_centred(quantize.of(call.key.type), call.key.row(kv_head, begin_ + first),
-                         call.key.row_stride, count, dim, mean, q8, scales_.data() + first);
-    if (!ok) finite.store(false, std::memory_order_relaxed);
-    double& norm2 = norm2_[static_cast<size_t>(thread)];
-    norm2 = std::max(norm2, largest_norm2_of(q8, scales_.data() + first, count, dim));
-    pilot.pack_keys(q8, count, dim, packed_.data() + first / kPilotKeyBlock * block_bytes_);
-  });
-  largest_norm2_ = *std::max_element(norm2_.begin(), norm2_.end());
-  return finite.load(std::memory_order_relaxed);
-}
-
-void KeyEstimate::normalise_factors() {
-  const int64_t keys = end_ - begin_;
+  const double* norm2 = norm2_.data();
+  largest_norm2_ = *std::max_element(norm2, norm2 + chunks_of(keys));
+  finite_ = std::isfinite(largest_norm2_);
   float* scale = scales_.data();
   largest_scale_ = *std::max_element(scale, scale + keys);
   for (int64_t j = 0; j < keys; ++j) {
@@ -74,10 +43,69 @@ void KeyEstimate::normalise_factors() {
   std::fill(scale + keys, scale + blocks_of(keys) * kPilotKeyBlock, 0.0F);
 }
 
-int64_t KeyEstimate::scratch_bytes() const {
-  int64_t sum = packed_.bytes() + scales_.bytes() + mean_.scratch_bytes();
+void KeyEstimates::build(const AttentionCall& call, std::span<const int64_t> wanted, KeyRange keys,
+                         const QuantizeKernel& quantize, const PilotDotKernel& pilot,
+                         Executor& executor) {
+  heads_.resize(static_cast<size_t>(call.key.heads));
+  chunk_.resize(static_cast<size_t>(executor.threads()));
+  for (auto& chunk : chunk_) chunk.reserve(kKeysPerTask * call.key.dim);
+  for (const int64_t kv_head : wanted) {
+    KeyEstimate& head = heads_[static_cast<size_t>(kv_head)];
+    head.reserve(keys, call.key.dim, pilot);
+    head.mean_.reserve(call.key.dim);
+  }
+  executor.run(std::ssize(wanted), [&](int64_t index, int) {
+    const int64_t kv_head = wanted[static_cast<size_t>(index)];
+    KeyEstimate& head = heads_[static_cast<size_t>(kv_head)];
+    head.subtracted_ = head.mean_.choose(call, kv_head, keys.begin, keys.end, quantize);
+  });
+  quantize_chunks(call, wanted, quantize, pilot, executor);
+  // A difference may be infinite where the keys are not.
+  std::vector<int64_t> again;
+  for (const int64_t kv_head : wanted) {
+    KeyEstimate& head = heads_[static_cast<size_t>(kv_head)];
+    if (head.finite_ || head.subtracted_ == nullptr) continue;
+    head.subtracted_ = nullptr;
+    again.push_back(kv_head);
+  }
+  if (!again.empty()) quantize_chunks(call, again, quantize, pilot, executor);
+}
+
+void KeyEstimates::quantize_chunks(const AttentionCall& call, std::span<const int64_t> wanted,
+                                   const QuantizeKernel& quantize, const PilotDotKernel& pilot,
+                                   Executor& executor) {
+  const int64_t dim = call.key.dim;
+  const KeyEstimate& any = heads_[static_cast<size_t>(wanted.front())];
+  const int64_t keys = any.end_ - any.begin_;
+  const int64_t chunks = chunks_of(keys);
+  executor.run(chunks * std::ssize(wanted), [&](int64_t task, int thread) {
+    const int64_t kv_head = wanted[static_cast<size_t>(task / chunks)];
+    KeyEstimate& head = heads_[static_cast<size_t>(kv_head)];
+    const int64_t chunk = task % chunks;
+    const int64_t first = chunk * kKeysPerTask;
+    const int64_t count = std::min(kKeysPerTask, keys - first);
+    int8_t* q8 = chunk_[static_cast<size_t>(thread)].data();
+    float* scale = head.scales_.data() + first;
+    const bool finite =
+        quantize_centred(quantize.of(call.key.type), call.key.row(kv_head, head.begin_ + first),
+                         call.key.row_stride, count, dim, head.subtracted_, q8, scale);
+    head.norm2_.data()[chunk] =
+        finite ? largest_norm2_of(q8, scale, count, dim) : std::numeric_limits<double>::infinity();
+    pilot.pack_keys(q8, count, dim,
+                    head.packed_.data() + first / kPilotKeyBlock * head.block_bytes_);
+  });
+  for (const int64_t kv_head : wanted) heads_[static_cast<size_t>(kv_head)].finish();
+}
+
+int64_t KeyEstimates::scratch_bytes() const {
+  int64_t sum = 0;
+  for (const KeyEstimate& head : heads_) sum += head.scratch_bytes();
   for (const auto& chunk : chunk_) sum += chunk.bytes();
   return sum;
+}
+
+int64_t KeyEstimate::scratch_bytes() const {
+  return packed_.bytes() + scales_.bytes() + norm2_.bytes() + mean_.scratch_bytes();
 }
 
 void TileEstimate::reserve_rows(int64_t max_rows, int64_t dim, const PilotDotKernel& pilot) {

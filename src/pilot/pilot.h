@@ -1,6 +1,6 @@
 // The pilot: an INT8 estimate of Q·Kᵀ, on the CPU.
 //
-// Keys are quantised and packed once per call and KV head (KeyEstimate), queries once per tile.
+// Keys are quantised and packed once per call and KV head (KeyEstimates), queries once per tile.
 // With q8, k8 the INT8 rows and q_scale, k_scale their scales,
 //
 //   q·k ≈ q_scale[r] · k_scale[j] · (q8[r] · k8[j]) + q·m
@@ -46,10 +46,8 @@ namespace shadowattn {
 /// Quantised, packed keys [begin, end) of one KV head.
 class KeyEstimate {
  public:
-  /// Keys outside [begin, end) are not read. False when a key holds a NaN or an infinity: then no
-  /// estimate is to be had. Throws std::bad_alloc.
-  bool build(const AttentionCall& call, int64_t kv_head, int64_t begin, int64_t end,
-             const QuantizeKernel& quantize, const PilotDotKernel& pilot, Executor& executor);
+  /// False when a key holds a NaN or an infinity: then no estimate is to be had.
+  bool finite() const { return finite_; }
 
   /// Absolute index of the first key of block 0.
   int64_t begin() const { return begin_; }
@@ -65,21 +63,43 @@ class KeyEstimate {
   int64_t scratch_bytes() const;
 
  private:
-  bool quantize_keys(const AttentionCall& call, int64_t kv_head, const float* mean,
-                     const QuantizeKernel& quantize, const PilotDotKernel& pilot,
-                     Executor& executor);
-  void normalise_factors();
+  friend class KeyEstimates;
+
+  void reserve(KeyRange keys, int64_t dim, const PilotDotKernel& pilot);
+  /// Sums up what the chunks came to and makes factors of their scales.
+  void finish();
 
   int64_t begin_ = 0;
   int64_t end_ = 0;
   int64_t block_bytes_ = 0;
   float largest_scale_ = 0.0F;
   double largest_norm2_ = 0.0;
+  bool finite_ = false;
+  const float* subtracted_ = nullptr;  // the mean of the keys, or nothing
   KeyMean mean_;
-  ScratchBuffer<std::byte> packed_;           // [blocks] packed blocks
-  ScratchBuffer<float> scales_;               // [blocks · kPilotKeyBlock]
+  ScratchBuffer<std::byte> packed_;  // [blocks] packed blocks
+  ScratchBuffer<float> scales_;      // [blocks · kPilotKeyBlock]
+  ScratchBuffer<double> norm2_;      // [chunks] the largest of each; infinite: not finite
+};
+
+/// Those of all KV heads of a call, reused from call to call.
+class KeyEstimates {
+ public:
+  /// For the KV heads `wanted` of a call; keys outside `keys` are not read. Every chunk of keys of
+  /// every head is a task of its own. Throws std::bad_alloc.
+  void build(const AttentionCall& call, std::span<const int64_t> wanted, KeyRange keys,
+             const QuantizeKernel& quantize, const PilotDotKernel& pilot, Executor& executor);
+
+  const KeyEstimate& head(int64_t kv_head) const { return heads_[static_cast<size_t>(kv_head)]; }
+  int64_t scratch_bytes() const;
+
+ private:
+  void quantize_chunks(const AttentionCall& call, std::span<const int64_t> wanted,
+                       const QuantizeKernel& quantize, const PilotDotKernel& pilot,
+                       Executor& executor);
+
+  std::vector<KeyEstimate> heads_;            // [KV heads]
   std::vector<ScratchBuffer<int8_t>> chunk_;  // per thread: one chunk of unpacked keys
-  std::vector<double> norm2_;                 // per thread: the largest so far
 };
 
 /// What the rows of one tile make of the keys. One object per thread, reused.
@@ -95,7 +115,7 @@ class TileEstimate {
               std::span<const ListRows> lists, const QuantizeKernel& quantize,
               const PilotDotKernel& pilot);
 
-  /// Ranks of the keys for `list`, whose rows are all plain, by every `step`-th of its rows:
+  /// Ranks of the keys for `list`, none of whose rows is biased, by every `step`-th of its rows:
   /// row(0), as scores of a single row that sees what any of them sees. False as above.
   bool ranks(const AttentionCall& call, const KeyEstimate& keys, const Visibility& visibility,
              const ListRows& list, int64_t step, const QuantizeKernel& quantize,

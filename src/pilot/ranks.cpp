@@ -84,6 +84,7 @@ bool TileEstimate::ranks(const AttentionCall& call, const KeyEstimate& keys,
   pilot.ranks(request);
   std::fill(rank, rank + begin, kHiddenScore);
   std::fill(rank + end, rank + stride_, kHiddenScore);
+  hide_holes(visibility, list, seen, rank + begin);
   return true;
 }
 

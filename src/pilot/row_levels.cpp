@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "pilot/row_level.h"
+#include "pilot/score_rows.h"
 
 namespace shadowattn {
 
@@ -29,7 +30,7 @@ void RowLevels::hide(const KeySample& sample, const Visibility& visibility, cons
   for (int64_t i = 0; i < list.count(); ++i) {
     const RowVisibility& seen = visibility.row(list.head(i), list.row(i));
     full_begin = std::max<int64_t>(full_begin, seen.begin);
-    full_end = std::min<int64_t>(full_end, seen.end);
+    full_end = seen.plain ? std::min<int64_t>(full_end, seen.end) : 0;
     int16_t* scores = this->sample(i);
     std::fill(scores + sampled_end, scores + padded_scores(sampled_end), kHiddenScore);
   }
@@ -44,6 +45,8 @@ void RowLevels::hide(const KeySample& sample, const Visibility& visibility, cons
       const int64_t end = std::clamp<int64_t>(seen.end - first, begin, count);
       std::fill(scores, scores + begin, kHiddenScore);
       std::fill(scores + end, scores + count, kHiddenScore);
+      hide_holes(visibility, list.head(i), list.row(i), {first + begin, first + end},
+                 scores + begin);
     }
   });
 }

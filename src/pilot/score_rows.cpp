@@ -7,6 +7,18 @@
 
 namespace shadowattn {
 
+void hide_holes(const Visibility& visibility, int64_t head, int64_t query_row, KeyRange keys,
+                int16_t* scores) {
+  if (visibility.row(head, query_row).plain) return;
+  hide_holes([&](int64_t first) { return visibility.seen(head, query_row, first); }, keys, scores);
+}
+
+void hide_holes(const Visibility& visibility, const ListRows& list, KeyRange keys,
+                int16_t* scores) {
+  if (visibility.all_plain()) return;
+  hide_holes([&](int64_t first) { return seen_by_any(visibility, list, first); }, keys, scores);
+}
+
 void hide_keys(const Visibility& visibility, int64_t head, int64_t query_row, const ScoreRows& rows,
                int64_t i) {
   /// Largest magnitude of an estimate; what is above belongs to forced keys.
@@ -17,14 +29,13 @@ void hide_keys(const Visibility& visibility, int64_t head, int64_t query_row, co
   const int64_t end = std::clamp(seen.end - rows.first_key, begin, rows.stride);
   std::fill(scores, scores + begin, kHiddenScore);
   std::fill(scores + end, scores + rows.stride, kHiddenScore);
-  if (seen.plain) return;
+  hide_holes(visibility, head, query_row, {rows.first_key + begin, rows.first_key + end},
+             scores + begin);
+  if (!seen.biased) return;
   for (int64_t j = begin; j < end; ++j) {
+    if (scores[j] == kHiddenScore) continue;
     const float bias = visibility.bias(head, query_row, rows.first_key + j);
     if (bias == 0.0F) continue;
-    if (std::isinf(bias) && bias < 0.0F) {
-      scores[j] = kHiddenScore;
-      continue;
-    }
     const double biased = scores[j] + static_cast<double>(bias) * rows.units_per_logit[i];
     // NaN is not below the range and lands at the top: a hostile mask shows up in the output.
     scores[j] = !(biased < kScoreRange) ? kLargestScore

@@ -35,15 +35,6 @@ int64_t part_length(int64_t keys, int64_t parts) {
   return ((keys + parts - 1) / parts + kStep - 1) / kStep * kStep;
 }
 
-std::vector<QueryTile> dense_tiles(int64_t query_rows, int64_t rows) {
-  std::vector<QueryTile> tiles;
-  for (int64_t row = 0; row < query_rows; row += rows) {
-    const RowRange range{row, std::min(rows, query_rows - row)};
-    tiles.push_back({range, {range}});
-  }
-  return tiles;
-}
-
 std::vector<RowRange> list_groups(const Visibility& visibility, int64_t rows_per_list,
                                   RowRange rows) {
   std::vector<RowRange> groups;
@@ -87,7 +78,7 @@ CallPlan plan_call(const EngineOptions& options, const Visibility& visibility, i
     plan.dense_reason = DenseReason::kShort;
   }
   if (plan.dense()) {
-    plan.tiles = dense_tiles(visibility.query_rows(), dense_rows);
+    plan.tiles = dense_tiles(visibility, group_heads, dense_rows);
     return plan;
   }
   return plan_lists({false, options.rows_per_list, options.share_heads}, options.attn_error > 0.0,
@@ -100,7 +91,7 @@ CallPlan plan_lists(const ListShape& lists, bool by_mass, const Visibility& visi
   const int64_t rows_per_list = lists.rows_per_list;
   const int64_t list_heads = lists.share_heads ? group_heads : 1;
   plan.share_heads = lists.share_heads;
-  plan.ranks = (rows_per_list * list_heads > 1 || by_mass) && visibility.all_plain();
+  plan.ranks = (rows_per_list * list_heads > 1 || by_mass) && !visibility.any_biased();
   // Scores of a tile lie in the second-level cache: few rows of many keys.
   const int64_t rows_of_scores = plan.ranks ? kTileTarget : kScoreTileTarget;
   const int64_t target = std::max<int64_t>(1, rows_of_scores / group_heads);

@@ -27,7 +27,7 @@ struct CallPlan {
   DenseReason dense_reason = DenseReason::kNone;  ///< kNone: shadow
   std::vector<QueryTile> tiles;
   bool share_heads = true;  ///< as in EngineOptions
-  /// The masks of all rows are plain, and lists have several rows or end by mass: the pilot ranks
+  /// No row is biased, and lists have several rows or end by mass: the pilot ranks
   /// keys for all rows of a list at once and stores no scores. Else it stores those of each row.
   bool ranks = false;
 
@@ -67,8 +67,9 @@ int64_t dense_parts(int64_t tasks, int64_t keys);
 /// Keys per part, the last one may have fewer; a multiple of 64.
 int64_t part_length(int64_t keys, int64_t parts);
 
-/// One tile per `rows` query rows, all of it dense. Throws std::bad_alloc.
-std::vector<QueryTile> dense_tiles(int64_t query_rows, int64_t rows);
+/// All query rows in dense tiles of up to `rows`. Rows that see other keys than those before (of
+/// another sequence) get a tile of their own where that is less work. Throws std::bad_alloc.
+std::vector<QueryTile> dense_tiles(const Visibility& visibility, int64_t group_heads, int64_t rows);
 
 /// A run of rows in groups of up to `rows_per_list` rows of one sequence. Throws std::bad_alloc.
 std::vector<RowRange> list_groups(const Visibility& visibility, int64_t rows_per_list,

@@ -16,4 +16,13 @@ KeyRange visible_range(const Visibility& visibility, const ListRows& list) {
   return range;
 }
 
+uint64_t seen_by_any(const Visibility& visibility, const ListRows& list, int64_t first) {
+  const int64_t heads = std::min(list.heads, visibility.mask_heads());
+  uint64_t word = 0;
+  for (int64_t row = list.rows.first; row < list.rows.first + list.rows.count; row += list.step) {
+    for (int64_t h = 0; h < heads; ++h) word |= visibility.seen(list.first_head + h, row, first);
+  }
+  return word;
+}
+
 }  // namespace shadowattn

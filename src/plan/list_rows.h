@@ -28,11 +28,9 @@ struct ListRows {
 
 /// What the rows of a list may see: begin ≤ key < end for all that any of them sees; begin ≥ end
 /// when they see nothing.
-struct KeyRange {
-  int64_t begin = 0;
-  int64_t end = 0;
-};
-
 KeyRange visible_range(const Visibility& visibility, const ListRows& list);
+
+/// Which of the keys first … first + kWordKeys - 1 some row of the list sees (Visibility::seen).
+uint64_t seen_by_any(const Visibility& visibility, const ListRows& list, int64_t first);
 
 }  // namespace shadowattn

@@ -25,7 +25,6 @@ struct Feed {
   std::vector<int32_t> index;      ///< rows of K and V to gather; empty: all of them in order
   std::vector<int32_t> row_begin;  ///< [rows] positions, as is row_end; empty: rows see all
   std::vector<int32_t> row_end;
-  int64_t position = 0;   ///< of the first key
   bool with_bias = true;  ///< false: the mask is told by row_begin and row_end alone
   size_t misaligned = 0;  ///< elements by which every buffer misses its alignment
 };
@@ -51,6 +50,18 @@ class Misaligned {
   std::vector<T> memory_;
   size_t offset_;
 };
+
+/// A bit per key of a block and row.
+inline void fill_visible(const Feed& feed, int64_t first, int64_t keys,
+                         std::vector<uint64_t>& visible) {
+  for (size_t r = 0; r < feed.row_begin.size(); ++r) {
+    visible[r] = 0;
+    for (int64_t j = 0; j < keys; ++j) {
+      const bool seen = first + j >= feed.row_begin[r] && first + j < feed.row_end[r];
+      visible[r] |= uint64_t{seen} << j;
+    }
+  }
+}
 
 /// The row's share of a block of biases, in log2 units; junk beyond the keys.
 inline void fill_bias(const AttendProblem& p, const Feed& feed, int64_t first, int64_t keys,
@@ -100,8 +111,8 @@ inline State16 run16(const Attend16Kernel& kernel, const AttendProblem& p, const
   block.rows = rows;
   block.dim = dim;
   block.value_dim = value_dim;
-  block.row_begin = feed.row_begin.empty() ? nullptr : feed.row_begin.data();
-  block.row_end = feed.row_end.empty() ? nullptr : feed.row_end.data();
+  std::vector<uint64_t> visible(static_cast<size_t>(rows));
+  if (!feed.row_begin.empty()) block.visible = visible.data();
   block.logit_softcap = call.logit_softcap * 1.44269504F;
   block.max = max.data();
   block.sum = sum.data();
@@ -111,7 +122,7 @@ inline State16 run16(const Attend16Kernel& kernel, const AttendProblem& p, const
   const int64_t count = feed.index.empty() ? call.key.rows : std::ssize(feed.index);
   for (int64_t first = 0; first < count; first += feed.step) {
     block.keys = std::min(feed.step, count - first);
-    block.position = feed.position + first;
+    fill_visible(feed, first, block.keys, visible);
     const int32_t* index = feed.index.empty() ? nullptr : feed.index.data() + first;
     state.packed = kernel.pack_keys(p.source(call.key), index, first, block.keys, dim, key.data(),
                                     key_step.data()) &&

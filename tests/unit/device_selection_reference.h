@@ -43,6 +43,7 @@ class DeviceSelectionReference final : public SelectionReference {
       }
     }
     for (int64_t j = begin; j < end; ++j) {
+      if (!any_sees(list, j)) continue;
       importance[static_cast<size_t>(j)] =
           static_cast<int16_t>(std::bit_cast<uint32_t>(shares[static_cast<size_t>(j)]) >> 16);
     }

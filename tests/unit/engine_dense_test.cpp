@@ -190,7 +190,7 @@ TEST_P(EngineDenseTest, MatchesReference) {
   GetParam().data.prepare(p);
   Engine engine = make_engine(variant.with({.mode = Mode::kDense, .threads = 2}));
   const CallReport report = attend(engine, p);
-  expect_reference(p, variant.of_dense(p.shape));
+  expect_reference(p, variant.of_dense(p.call));
   EXPECT_EQ(report.dense_reason, DenseReason::kRequested);
   EXPECT_EQ(report.rows, p.shape.rows);
   EXPECT_EQ(report.heads, p.shape.heads);

@@ -109,7 +109,7 @@ TEST_P(EngineInputTest, NanInHiddenKeysAndValuesReachesNobody) {
         }
         Engine exact = dense();
         attend(exact, p);
-        test::expect_reference(p, GetParam().of_dense(p.shape));
+        test::expect_reference(p, GetParam().of_dense(p.call));
       }
     }
   }
@@ -338,7 +338,7 @@ TEST_P(EngineInputTest, ExtremeMagnitudes) {
       p.value.for_each([&](int64_t, int64_t, int64_t) { return max / 128 * random.uniform(); });
       Engine exact = dense();
       attend(exact, p);
-      test::expect_reference(p, GetParam().of_dense(p.shape));
+      test::expect_reference(p, GetParam().of_dense(p.call));
       Engine sparse = shadow();
       const CallReport report = attend(sparse, p);
       EXPECT_EQ(report.dense_reason, DenseReason::kNone);

@@ -254,7 +254,7 @@ TEST_P(EngineMassTest, HardlyAnyLossKeepsEverything) {
   Engine engine = make_mass_engine(GetParam().with({.attn_error = 1e-9, .keep_floor = 0}));
   const CallReport report = attend(engine, p);
   EXPECT_EQ(report.kept_pairs, report.visible_pairs);
-  test::expect_reference(p, GetParam().of_dense(p.shape));
+  test::expect_reference(p, GetParam().of_dense(p.call));
 }
 
 TEST_P(EngineMassTest, ShortContextsAreDense) {

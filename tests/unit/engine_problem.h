@@ -258,12 +258,14 @@ struct Variant {
   }
 
   /// Of a dense call.
-  Arithmetic of_dense(const Shape& s) const {
-    const int64_t group = s.heads / s.kv_heads;
+  Arithmetic of_dense(const AttentionCall& call) const {
+    const int64_t group = call.query.heads / call.key.heads;
     const int64_t target = fast ? kWideTileTarget : kTileTarget;
-    const auto tiles = dense_tiles(s.rows, std::max<int64_t>(1, target / group));
-    Arithmetic arithmetic = of_lists(s.rows * group);
-    arithmetic.parts = dense_parts(std::ssize(tiles) * s.kv_heads, s.keys);
+    const std::unique_ptr<Executor> executor = make_thread_pool(1);
+    const Visibility seen(call, *executor);
+    const auto tiles = dense_tiles(seen, group, std::max<int64_t>(1, target / group));
+    Arithmetic arithmetic = of_lists(call.query.rows * group);
+    arithmetic.parts = dense_parts(std::ssize(tiles) * call.key.heads, seen.end() - seen.begin());
     return arithmetic;
   }
 

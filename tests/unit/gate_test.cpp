@@ -98,7 +98,7 @@ CallReport attend_gated(Problem& p, const EngineOptions& options, const test::Va
     EXPECT_EQ(describe(report.dense_reason), "dense attention is predicted to be faster");
     EXPECT_EQ(report.lists, 0);
     EXPECT_EQ(report.kept_pairs, report.visible_pairs);
-    test::expect_reference(p, variant.of_dense(p.shape));
+    test::expect_reference(p, variant.of_dense(p.call));
   } else {
     EXPECT_EQ(report.dense_reason, DenseReason::kNone);
     EXPECT_GT(report.lists, 0);

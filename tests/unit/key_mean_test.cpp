@@ -43,6 +43,8 @@ TEST_P(KeyMeanTest, IsThatOfTheReference) {
       const std::vector<float> expected = test::reference_key_mean(key.view(), 1, begin, keys);
       ASSERT_FALSE(expected.empty());
       KeyMean chosen;
+      chosen.reserve(kDim);
+      chosen.reserve(kDim);
       const float* mean = chosen.choose(call_of(key), 1, begin, keys, GetParam());
       ASSERT_NE(mean, nullptr) << keys;
       EXPECT_EQ(std::vector<float>(mean, mean + kDim), expected) << keys;
@@ -66,6 +68,7 @@ TEST_P(KeyMeanTest, IsLeftOutWhereItMakesKeysLarger) {
   key.fill_random(1);
   key.fill_row(0, 17, 1e6);  // moves the mean by more than the other keys are large
   KeyMean chosen;
+  chosen.reserve(kDim);
   EXPECT_EQ(chosen.choose(call_of(key), 0, 0, 300, GetParam()), nullptr);
   EXPECT_EQ(chosen.choose(call_of(key), 0, 20, 20, GetParam()), nullptr) << "no keys";
   key.fill(0);
@@ -75,6 +78,7 @@ TEST_P(KeyMeanTest, IsLeftOutWhereItMakesKeysLarger) {
 TEST_P(KeyMeanTest, IsLeftOutWhereItIsNotFinite) {
   SHADOWATTN_SKIP_UNLESS_RUNS_HERE(GetParam());
   KeyMean chosen;
+  chosen.reserve(kDim);
   for (const double value : {test::kNan, test::kInfinity, -test::kInfinity}) {
     Tensor key(ElementType::kF32, 1, 100, kDim);
     key.fill_random(2);

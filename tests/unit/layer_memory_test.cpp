@@ -57,6 +57,24 @@ TEST(LayerMemoryTest, TwoMissesInARunMakeAHeadStrict) {
   EXPECT_EQ(heads[1].strictness, LayerMemory::kStrictest);
 }
 
+TEST(LayerMemoryTest, StrictnessFallsAgain) {
+  std::vector<KvHeadMemory> heads(1);
+  const auto judge = [&](double lost) {
+    LayerMemory::judge(samples(LayerMemory::kJudged, 0, lost), 1, 0.01, heads);
+  };
+  for (int i = 0; i < 4; ++i) judge(0.02);
+  EXPECT_EQ(heads[0].strictness, 4.0);
+  for (int i = 0; i < 3; ++i) judge(0.001);
+  EXPECT_EQ(heads[0].strictness, 4.0) << "too few";
+  judge(0.005);  // within the aim, but not by far
+  for (int i = 0; i < 3; ++i) judge(0.001);
+  EXPECT_EQ(heads[0].strictness, 4.0) << "not in a run";
+  judge(0.001);
+  EXPECT_EQ(heads[0].strictness, 2.0);
+  for (int i = 0; i < 20; ++i) judge(0.0);
+  EXPECT_EQ(heads[0].strictness, 1.0) << "never looser than asked";
+}
+
 TEST(LayerMemoryTest, WithoutAnAimThereAreNoMisses) {
   std::vector<KvHeadMemory> heads(1);
   for (int i = 0; i < 10; ++i) {

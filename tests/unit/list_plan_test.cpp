@@ -141,7 +141,7 @@ TEST(ListPlanTest, NoGroupCrossesASequence) {
   }
 }
 
-TEST(ListPlanTest, RanksAreForListsOfSeveralPlainRows) {
+TEST(ListPlanTest, RanksAreForListsOfSeveralRowsWithoutBias) {
   const auto ranks = [](const Problem& p, int32_t rows, bool share) {
     return plan(p, {.keep = 0.2, .keep_floor = 0, .rows_per_list = rows, .share_heads = share})
         .ranks;
@@ -156,24 +156,21 @@ TEST(ListPlanTest, RanksAreForListsOfSeveralPlainRows) {
   EXPECT_TRUE(ranks(single, 2, true));
   EXPECT_FALSE(ranks(single, 1, true));
   EXPECT_FALSE(plan(grouped, {.mode = Mode::kDense}).ranks);
-  test::set_interleaved(grouped);  // not plain
-  EXPECT_FALSE(ranks(grouped, 8, true));
+  test::set_interleaved(grouped);  // holes are no biases
+  EXPECT_TRUE(ranks(grouped, 8, true));
   grouped.set_alibi(291);
   EXPECT_FALSE(ranks(grouped, 8, true));
-  // One row of one head's mask that is not plain, and all are scored by row.
-  single.set_mask(
-      [](int64_t h, int64_t i, int64_t j) {
-        return j > 291 + i || (h == 1 && i == 4 && j == 5) ? -test::kInfinity : 0.0;
-      },
-      2);
-  EXPECT_FALSE(ranks(single, 8, true));
-  single.set_mask(
-      [](int64_t h, int64_t i, int64_t j) {
-        return j > 291 + i || (h == 1 && i == 4) ? -test::kInfinity
-                                                 : 0.0;  // it sees nothing: plain
-      },
-      2);
-  EXPECT_TRUE(ranks(single, 8, true));
+  // One biased key of one row of one head, and all are scored by row.
+  const auto with_bias = [&](double bias) {
+    single.set_mask(
+        [=](int64_t h, int64_t i, int64_t j) {
+          return j > 291 + i ? -test::kInfinity : h == 1 && i == 4 && j == 5 ? bias : 0.0;
+        },
+        2);
+    return ranks(single, 8, true);
+  };
+  EXPECT_FALSE(with_bias(1.0));
+  EXPECT_TRUE(with_bias(-test::kInfinity));
 }
 
 TEST(ListPlanTest, TilesOfScoresAreSmaller) {
@@ -195,13 +192,44 @@ TEST(ListPlanTest, TilesOfScoresAreSmaller) {
 TEST(DenseTilesTest, CoverTheRows) {
   for (const int64_t rows : {0, 1, 63, 64, 65, 1000}) {
     for (const int64_t length : {1, 7, 64, 2000}) {
+      AttentionCall call;
+      call.query.rows = rows;
+      call.key.rows = 50;
+      const std::unique_ptr<Executor> executor = make_thread_pool(1);
       CallPlan dense;
-      dense.tiles = dense_tiles(rows, length);
+      dense.tiles = dense_tiles(Visibility(call, *executor), 3, length);
       expect_sound(dense, rows, length);
       EXPECT_EQ(std::ssize(dense.tiles), (rows + length - 1) / length);
       for (const QueryTile& tile : dense.tiles) EXPECT_EQ(tile.groups.size(), 1U);
     }
   }
+}
+
+TEST(DenseTilesTest, SequencesThatShareNoKeysShareNoTile) {
+  // Eight chats in one cache, cell by cell in turn, and a run of rows of each.
+  for (const int64_t heads : {1, 3, 7}) {
+    Problem p({heads, 1, 40, 400, 16, 16});
+    std::vector<test::Token> cells;
+    std::vector<test::Token> rows;
+    for (int j = 0; j < 400; ++j) cells.push_back({j % 8, j / 8});
+    for (int i = 0; i < 40; ++i) rows.push_back({i / 5, 45 + i % 5});
+    p.set_cells(cells, rows);
+    const std::unique_ptr<Executor> executor = make_thread_pool(1);
+    CallPlan dense;
+    dense.tiles = dense_tiles(Visibility(p.call, *executor), heads, 64);
+    expect_sound(dense, 40, 5);
+    EXPECT_EQ(dense.tiles.size(), 8U) << heads;
+  }
+}
+
+TEST(DenseTilesTest, RowsThatSeeNearlyTheSameShareATile) {
+  // No row continues another, but each hides three keys of its own only.
+  Problem p({4, 1, 32, 400, 16, 16});
+  p.set_mask([](int64_t, int64_t i, int64_t j) {
+    return j >= 10 * i && j < 10 * i + 3 ? -test::kInfinity : 0.0;
+  });
+  const std::unique_ptr<Executor> executor = make_thread_pool(1);
+  EXPECT_EQ(dense_tiles(Visibility(p.call, *executor), 4, 64).size(), 1U);
 }
 
 TEST(DenseTilesTest, TargetCountsRowsOfAllHeads) {

@@ -44,7 +44,7 @@ class SelectionReference {
         if (seen.empty()) continue;
         begin_ = std::min(begin_, seen.front());
         end_ = std::max(end_, seen.back() + 1);
-        plain_ = plain_ && is_plain({h, i}, seen);
+        biased_ = biased_ || is_biased({h, i}, seen);
       }
     }
     for (int64_t kv = 0; kv < call.key.heads; ++kv) {
@@ -108,7 +108,7 @@ class SelectionReference {
   /// Whether keys are ranked by the mass that all rows of a list give them together.
   bool ranks_together() const {
     const int64_t group = call_.query.heads / call_.key.heads;
-    return plain_ && options_.rows_per_list * (options_.share_heads ? group : 1) > 1;
+    return !biased_ && options_.rows_per_list * (options_.share_heads ? group : 1) > 1;
   }
 
   /// The list that `rows` (all of one KV head) share, in the engine's order: heads of the first
@@ -147,10 +147,14 @@ class SelectionReference {
     return added;
   }
 
-  bool is_plain(const HeadRow& at, const std::vector<int64_t>& seen) const {
-    if (std::ssize(seen) != seen.back() + 1 - seen.front()) return false;
-    return std::ranges::all_of(
-        seen, [&](int64_t j) { return reference_bias(call_, at.head, at.row, j) == 0.0; });
+  bool is_biased(const HeadRow& at, const std::vector<int64_t>& seen) const {
+    return std::ranges::any_of(
+        seen, [&](int64_t j) { return reference_bias(call_, at.head, at.row, j) != 0.0; });
+  }
+
+  bool any_sees(const std::vector<HeadRow>& rows, int64_t key) const {
+    return std::ranges::any_of(
+        rows, [&](const HeadRow& at) { return reference_sees(call_, at.head, at.row, key); });
   }
 
   /// A query row as the pilot sees it.
@@ -284,8 +288,8 @@ class SelectionReference {
     return {begin, end};
   }
 
-  /// The share of mass that the rows give each key from the first that one of them sees to the
-  /// last.
+  /// The share of mass that the rows give each key that one of them sees, also those rows that do
+  /// not see it.
   virtual std::vector<int16_t> rank_by_share(const std::vector<HeadRow>& list) const {
     std::vector<int16_t> importance(static_cast<size_t>(call_.key.rows), kHiddenScore);
     const auto [begin, end] = seen_by(list);
@@ -308,6 +312,7 @@ class SelectionReference {
     }
     const size_t kv = kv_of(list.front());
     for (int64_t j = begin; j < end; ++j) {
+      if (!any_sees(list, j)) continue;
       const QuantizedRow& key = keys_[kv][static_cast<size_t>(j - begin_)];
       importance[static_cast<size_t>(j)] =
           reference_rank(queries.data(), static_cast<int64_t>(rows.size()), key.q.data(),
@@ -380,7 +385,7 @@ class SelectionReference {
   const EngineOptions& options_;
   int64_t begin_;
   int64_t end_;
-  bool plain_ = true;                            // every row sees a run of keys without bias
+  bool biased_ = false;                          // something is added to a logit of some row
   std::vector<std::vector<QuantizedRow>> keys_;  // [kv head][key - begin]
   std::vector<float> largest_;
 };

@@ -162,35 +162,47 @@ TEST_P(VisibilityTest, OwnTokenFollowsTheRule) {
   }
 }
 
-TEST_P(VisibilityTest, CoverIsRight) {
+TEST_P(VisibilityTest, WordsMatchTheMask) {
   const Visibility visibility(call(), *executor_);
-  test::Random random(3);
-  for (int repeat = 0; repeat < 500; ++repeat) {
-    const int64_t h = random.integer(0, 3);
-    const int64_t i = random.integer(0, 16);
-    const int64_t first = random.integer(0, 99);
-    const int64_t count = random.integer(1, std::min<int64_t>(64, 100 - first));
-    std::vector<int32_t> list;
-    for (int64_t j = first; j < first + count; ++j) {
-      if (list.empty() || random.chance(0.5)) list.push_back(static_cast<int32_t>(j));
-    }
-    std::vector<int32_t> run;
-    for (int64_t j = first; j < first + count; ++j) run.push_back(static_cast<int32_t>(j));
-    const auto check = [&](Cover cover, const std::vector<int32_t>& keys) {
-      bool all_plain = true;
-      bool any = false;
-      for (const int32_t j : keys) {
-        all_plain = all_plain && test::reference_bias(call(), h, i, j) == 0.0;
-        any = any || test::reference_sees(call(), h, i, j);
+  for (int64_t h = 0; h < 4; ++h) {
+    for (int64_t i = 0; i < 17; ++i) {
+      for (int64_t first = -70; first < 110; ++first) {
+        uint64_t expected = 0;
+        for (int64_t bit = 0; bit < kWordKeys; ++bit) {
+          const int64_t j = first + bit;
+          const bool seen = j >= 0 && j < 100 && test::reference_sees(call(), h, i, j);
+          expected |= uint64_t{seen} << bit;
+        }
+        ASSERT_EQ(visibility.seen(h, i, first), expected) << h << " " << i << " " << first;
       }
-      EXPECT_TRUE(cover != Cover::kFull || all_plain);
-      EXPECT_TRUE(cover != Cover::kHidden || !any);
-      // Plain rows are where it pays: there a run that is all visible must be seen to be.
-      EXPECT_TRUE(!visibility.row(h, i).plain || !all_plain || cover == Cover::kFull);
-    };
-    check(visibility.cover(h, i, list.data(), 0, std::ssize(list)), list);
-    check(visibility.cover(h, i, nullptr, first, count), run);
+    }
   }
+}
+
+TEST_P(VisibilityTest, MaskValuesGiveTheBias) {
+  const Visibility visibility(call(), *executor_);
+  bool biased = false;
+  std::vector<int32_t> every_third;
+  for (int32_t j = 1; j < 100; j += 3) every_third.push_back(j);
+  for (int64_t h = 0; h < 4; ++h) {
+    for (int64_t i = 0; i < 17; ++i) {
+      if (!visibility.row(h, i).biased) continue;
+      biased = true;
+      std::vector<float> run(60);
+      std::vector<float> picked(every_third.size());
+      visibility.mask_values(h, i, nullptr, 40, 60, run.data());
+      visibility.mask_values(h, i, every_third.data(), 0, std::ssize(picked), picked.data());
+      const auto check = [&](float value, int64_t j) {
+        if (!visibility.sees(h, i, j)) return;
+        const auto expected = static_cast<float>(test::reference_bias(call(), h, i, j));
+        const float got = Visibility::scaled_bias(value, visibility.slope(h));
+        EXPECT_TRUE(got == expected || (std::isnan(got) && std::isnan(expected))) << h << i << j;
+      };
+      for (int64_t j = 0; j < 60; ++j) check(run[static_cast<size_t>(j)], 40 + j);
+      for (size_t j = 0; j < picked.size(); ++j) check(picked[j], every_third[j]);
+    }
+  }
+  EXPECT_EQ(visibility.any_biased(), biased);
 }
 
 TEST_P(VisibilityTest, AllPlainSaysWhetherAnyRowIsNot) {

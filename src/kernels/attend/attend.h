@@ -6,9 +6,10 @@
 //   l    = l · a + Σ_j p[j];     o = o · a + Σ_j p[j] · v[j];     m = m'
 //
 // (Milakov and Gimelshein, arXiv 1805.02867). The caller starts with m = -inf, l = 0, o = 0 and
-// divides o by l at the end. All arithmetic is f32. A bias of -inf hides the key from the row:
-// neither its key nor its value reaches the result, whatever they hold. Blocks may come in any
-// order; the result depends on the order and on the kernel, within rounding.
+// divides o by l at the end. All arithmetic is f32. A bias of -inf, or a bit of `visible` that is
+// not set, hides the key from the row: neither its key nor its value reaches the result, whatever
+// they hold. Blocks may come in any order; the result depends on the order and on the kernel,
+// within rounding.
 //
 // exp: argument reduction by ln 2 and a polynomial of degree 6. Relative error for arguments down
 // to -87.3, over every float: 4.26 · 2^-24 without fused multiply-add, 3.88 · 2^-24 with it; below
@@ -45,12 +46,14 @@ struct AttendBlock {
   const float* key = nullptr;    ///< [keys][dim], readable up to kAttendKeyPadding
   const float* value = nullptr;  ///< [keys][value_dim]
   const float* bias = nullptr;   ///< [keys][rows] or null
-  int64_t rows = 0;              ///< multiple of the kernel's row_multiple
-  int64_t keys = 0;              ///< 1 … kAttendBlock
-  int64_t dim = 0;               ///< multiple of 16
-  int64_t value_dim = 0;         ///< multiple of 16
+  /// [2][rows]: bit j % 32 of word j / 32 is set when the row sees key j; null: all are seen.
+  const uint32_t* visible = nullptr;
+  int64_t rows = 0;       ///< multiple of the kernel's row_multiple
+  int64_t keys = 0;       ///< 1 … kAttendBlock
+  int64_t dim = 0;        ///< multiple of 16
+  int64_t value_dim = 0;  ///< multiple of 16
   float logit_softcap = 0.0F;
-  bool values_finite = true;  ///< false: `value` may hold NaN or infinity in keys that bias hides
+  bool values_finite = true;  ///< false: `value` may hold NaN or infinity in keys that are hidden
   float* logits = nullptr;    ///< scratch [kAttendBlock][rows]
   float* max = nullptr;       ///< [rows], in and out, as are the next two
   float* sum = nullptr;       ///< [rows]

@@ -105,6 +105,26 @@ void tile_logits(const AttendBlock& b) {
   for (; row < b.rows; row += Simd::kLanes) logits_rows<Simd, 1, 8>(b, row);
 }
 
+/// Whether row `row` sees key j of the block.
+inline bool sees_key(const AttendBlock& b, int64_t row, int64_t j) {
+  if (b.bias != nullptr && b.bias[j * b.rows + row] == kMinusInfinity) return false;
+  return b.visible == nullptr || (b.visible[j / 32 * b.rows + row] >> (j % 32) & 1U) != 0;
+}
+
+/// Replaces, not adds: a hidden logit may be NaN.
+template <typename Simd>
+void hide_logits(const AttendBlock& b) {
+  const typename Simd::Vec hidden = Simd::set1(kMinusInfinity);
+  for (int64_t j = 0; j < b.keys; ++j) {
+    const uint32_t* words = b.visible + j / 32 * b.rows;
+    float* s = b.logits + j * b.rows;
+    for (int64_t row = 0; row < b.rows; row += Simd::kLanes) {
+      Simd::store(s + row, Simd::select_bit(words + row, static_cast<int>(j % 32),
+                                            Simd::load(s + row), hidden));
+    }
+  }
+}
+
 /// Soft-cap and bias, in place.
 template <typename Simd>
 void adjust_logits(const AttendBlock& b) {
@@ -212,7 +232,7 @@ void tile_output_careful(const AttendBlock& b) {
     const float* value = b.value + j * b.value_dim;
     for (int64_t row = 0; row < b.rows; ++row) {
       const float weight = b.logits[j * b.rows + row];
-      if (b.bias != nullptr && b.bias[j * b.rows + row] == kMinusInfinity) continue;
+      if (!sees_key(b, row, j)) continue;
       float* out = b.out + row * b.value_dim;
       const typename Simd::Vec w = Simd::set1(weight);
       for (int64_t d = 0; d < b.value_dim; d += Simd::kLanes) {
@@ -230,6 +250,7 @@ void attend_tile_block(const AttendBlock& b) {
     tile_logits<Simd>(b);
   }
   if (b.bias != nullptr || b.logit_softcap != 0.0F) adjust_logits<Simd>(b);
+  if (b.visible != nullptr) hide_logits<Simd>(b);
   tile_softmax<Simd>(b);
   if (b.values_finite) {
     if constexpr (kMultipliesByLane<Simd>) {

@@ -77,11 +77,8 @@ struct Attend16Block {
   int64_t keys = 0;                   ///< 1 … kAttendBlock
   int64_t dim = 0;                    ///< multiple of 16, kAttend16MaxDim at most
   int64_t value_dim = 0;              ///< multiple of 16
-  /// Which keys a row sees: those at positions [row_begin, row_end) of its list. `position` is that
-  /// of the block's first key. Null: all.
-  const int32_t* row_begin = nullptr;  ///< [rows]
-  const int32_t* row_end = nullptr;    ///< [rows]
-  int64_t position = 0;
+  /// [rows]: bit j is set when the row sees key j, and no bit beyond the keys; null: all are seen.
+  const uint64_t* visible = nullptr;
   const float* bias = nullptr;  ///< [rows][kAttendBlock] base-2 units, -inf hides; or null
   float logit_softcap = 0.0F;   ///< base-2 units; 0: none
   float* max = nullptr;         ///< [rows] m, in and out, as are the next two; -inf at first

@@ -56,16 +56,7 @@ inline __m512 adjust(const Attend16Block& b, int64_t r, int vec, __m512 s) {
     const __m512 bias = _mm512_loadu_ps(b.bias + r * kAttendBlock + vec * 16);
     s = Avx512::select_equal(bias, hidden, hidden, _mm512_add_ps(s, bias));
   }
-  const __m512i lane =
-      _mm512_add_epi32(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
-                       _mm512_set1_epi32(vec * 16));
-  __mmask16 seen = _mm512_cmplt_epi32_mask(lane, _mm512_set1_epi32(static_cast<int>(b.keys)));
-  if (b.row_begin != nullptr) {
-    const __m512i position =
-        _mm512_add_epi32(lane, _mm512_set1_epi32(static_cast<int>(b.position)));
-    seen &= _mm512_cmpge_epi32_mask(position, _mm512_set1_epi32(b.row_begin[r]));
-    seen &= _mm512_cmplt_epi32_mask(position, _mm512_set1_epi32(b.row_end[r]));
-  }
+  const auto seen = static_cast<__mmask16>(seen_keys(b, r) >> (vec * 16));
   return _mm512_mask_blend_ps(seen, hidden, s);
 }
 

@@ -175,14 +175,9 @@ inline float32x4_t adjust(const Attend16Block& b, int64_t r, int64_t first, floa
     const float32x4_t bias = vld1q_f32(b.bias + r * kAttendBlock + first);
     s = Neon::select_equal(bias, hidden, hidden, vaddq_f32(s, bias));
   }
-  static constexpr int32_t kCount[4] = {0, 1, 2, 3};
-  const int32x4_t lane = vaddq_s32(vld1q_s32(kCount), vdupq_n_s32(static_cast<int32_t>(first)));
-  uint32x4_t seen = vcltq_s32(lane, vdupq_n_s32(static_cast<int32_t>(b.keys)));
-  if (b.row_begin != nullptr) {
-    const int32x4_t position = vaddq_s32(lane, vdupq_n_s32(static_cast<int32_t>(b.position)));
-    seen = vandq_u32(seen, vcgeq_s32(position, vdupq_n_s32(b.row_begin[r])));
-    seen = vandq_u32(seen, vcltq_s32(position, vdupq_n_s32(b.row_end[r])));
-  }
+  static constexpr uint32_t kLaneBit[4] = {1, 2, 4, 8};
+  const auto bits = static_cast<uint32_t>(seen_keys(b, r) >> first);
+  const uint32x4_t seen = vtstq_u32(vdupq_n_u32(bits), vld1q_u32(kLaneBit));
   return vbslq_f32(seen, s, hidden);
 }
 

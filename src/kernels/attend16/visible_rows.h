@@ -7,22 +7,24 @@
 
 namespace shadowattn {
 
+/// Bit j: the row sees key j.
+inline uint64_t seen_keys(const Attend16Block& b, int64_t row) {
+  const uint64_t keys = ~uint64_t{0} >> (kAttendBlock - b.keys);
+  return b.visible == nullptr ? keys : b.visible[row];
+}
+
 /// Whether every row from `row` on sees every key of a full block and nothing is to be added.
 inline bool is_plain(const Attend16Block& b, int64_t row, int rows) {
   if (b.keys < kAttendBlock || b.bias != nullptr || b.logit_softcap != 0.0F) return false;
-  if (b.row_begin == nullptr) return true;
-  for (int64_t r = row; r < row + rows; ++r) {
-    if (b.row_begin[r] > b.position || b.row_end[r] < b.position + b.keys) return false;
-  }
-  return true;
+  uint64_t common = ~uint64_t{0};
+  for (int64_t r = row; r < row + rows; ++r) common &= seen_keys(b, r);
+  return common == ~uint64_t{0};
 }
 
 inline bool sees_nothing(const Attend16Block& b, int64_t row, int rows) {
-  if (b.row_begin == nullptr) return false;
-  for (int64_t r = row; r < row + rows; ++r) {
-    if (b.row_begin[r] < b.position + b.keys && b.row_end[r] > b.position) return false;
-  }
-  return true;
+  uint64_t any = 0;
+  for (int64_t r = row; r < row + rows; ++r) any |= seen_keys(b, r);
+  return any == 0;
 }
 
 }  // namespace shadowattn

@@ -39,6 +39,11 @@ struct Avx2 {
   static Vec select_equal(Vec a, Vec b, Vec x, Vec y) {
     return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_EQ_OQ));
   }
+  static Vec select_bit(const uint32_t* words, int bit, Vec x, Vec y) {
+    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
+    const __m256i at_sign = _mm256_sll_epi32(bits, _mm_cvtsi32_si128(31 - bit));
+    return _mm256_blendv_ps(y, x, _mm256_castsi256_ps(at_sign));
+  }
   static Vec round(Vec a) {
     return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }

@@ -39,6 +39,11 @@ struct Avx512 {
   static Vec select_equal(Vec a, Vec b, Vec x, Vec y) {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ), y, x);
   }
+  static Vec select_bit(const uint32_t* words, int bit, Vec x, Vec y) {
+    const __m512i bits = _mm512_loadu_si512(words);
+    const __m512i wanted = _mm512_set1_epi32(static_cast<int>(1U << bit));
+    return _mm512_mask_blend_ps(_mm512_test_epi32_mask(bits, wanted), y, x);
+  }
   static Vec round(Vec a) {
     return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }

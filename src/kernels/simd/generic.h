@@ -51,6 +51,11 @@ struct Generic {
   /// where `a < b` take x, else y.
   static Vec select_less(Vec a, Vec b, Vec x, Vec y) { return a < b ? x : y; }
   static Vec select_equal(Vec a, Vec b, Vec x, Vec y) { return a == b ? x : y; }
+  /// x in the lanes whose word has this bit set, else y.
+  static Vec select_bit(const uint32_t* words, int bit, Vec x, Vec y) {
+    for (int i = 0; i < kLanes; ++i) x[i] = (words[i] >> bit & 1U) != 0 ? x[i] : y[i];
+    return x;
+  }
   static Vec round(Vec a) {
     for (int i = 0; i < kLanes; ++i) a[i] = std::nearbyint(a[i]);
     return a;

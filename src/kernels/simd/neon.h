@@ -46,6 +46,9 @@ struct Neon {
   static Vec min(Vec a, Vec b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
   static Vec select_less(Vec a, Vec b, Vec x, Vec y) { return vbslq_f32(vcltq_f32(a, b), x, y); }
   static Vec select_equal(Vec a, Vec b, Vec x, Vec y) { return vbslq_f32(vceqq_f32(a, b), x, y); }
+  static Vec select_bit(const uint32_t* words, int bit, Vec x, Vec y) {
+    return vbslq_f32(vtstq_u32(vld1q_u32(words), vdupq_n_u32(1U << bit)), x, y);
+  }
   static Vec round(Vec a) { return vrndnq_f32(a); }
   static Vec exp2_int(Vec n) {
     const int32x4_t biased = vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127));
