@@ -17,7 +17,7 @@ int64_t process_cpu_ns() {
   return int64_t{time.tv_sec} * 1000000000 + time.tv_nsec;
 }
 
-Status attend_stream(const AttentionCall& call, int layer, const AttendFn& preferred,
+Status attend_stream(const AttentionCall& call, int32_t context, const AttendFn& preferred,
                      const AttendFn& dense, Report& report) {
   CallReport done;
   const bool timed = call.query.rows >= kFewRows;  // reading the clock twice costs a microsecond
@@ -25,12 +25,12 @@ Status attend_stream(const AttentionCall& call, int layer, const AttendFn& prefe
   const Status first = preferred(call, &done);
   if (first.ok()) {
     const int64_t spent = timed ? process_cpu_ns() - start - done.device.simulation_cpu_ns : 0;
-    report.add_call(layer, done, {}, spent);
+    report.add_call(context, call.layer, done, {}, spent);
     return {};
   }
   done = CallReport();
   Status second = dense(call, &done);
-  if (second.ok()) report.add_call(layer, done, "failed: " + first.message());
+  if (second.ok()) report.add_call(context, call.layer, done, "failed: " + first.message());
   return second;
 }
 
@@ -46,15 +46,17 @@ void ablate(const Ablation& ablation, int layer, const OutputView& output) {
   }
 }
 
-Status attend_node(const ggml_tensor* node, const AttendFn& preferred, const AttendFn& dense,
-                   Report& report) {
+Status attend_node(const ggml_tensor* node, AttendContext& context, const AttendFn& preferred,
+                   const AttendFn& dense, Report& report) {
   const FlashAttnNode attention(node);
   const int layer = layer_of(node);
+  const uint64_t mask_id = context.walk.mask_id(node, layer);
   for (int64_t stream = 0; stream < attention.streams(); ++stream) {
     AttentionCall call = attention.call(stream);
     // Streams are other sequences: what one teaches of a layer holds for all.
     call.layer = layer;
-    Status status = attend_stream(call, layer, preferred, dense, report);
+    call.mask.id = mask_id;
+    Status status = attend_stream(call, context.number, preferred, dense, report);
     if (!status.ok()) return status;
   }
   return {};

@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "ggml.h"
+#include "graph_walk.h"
 #include "report.h"
 #include "shadowattn/attention.h"
 #include "shadowattn/config.h"
@@ -17,9 +18,15 @@ using AttendFn = std::function<Status(const AttentionCall& call, CallReport* rep
 /// Zeroes the output of the heads that `ablation` names, if `layer` is theirs.
 void ablate(const Ablation& ablation, int layer, const OutputView& output);
 
+/// Who asks for attention: its number in the report, and where it is in its graphs.
+struct AttendContext {
+  int32_t number = 1;
+  GraphWalk walk;
+};
+
 /// Computes every stream of `node` by `preferred`; a call that fails there is computed again by
 /// `dense`, and the report says why. Error when that fails too.
-Status attend_node(const ggml_tensor* node, const AttendFn& preferred, const AttendFn& dense,
-                   Report& report);
+Status attend_node(const ggml_tensor* node, AttendContext& context, const AttendFn& preferred,
+                   const AttendFn& dense, Report& report);
 
 }  // namespace shadowattn::plugin

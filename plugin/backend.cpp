@@ -28,8 +28,15 @@ int64_t now_ns() {
       .count();
 }
 
-ggml_status to_ggml(const Status& status) {
-  print_message(status.message());
+/// Empties `sessions` without touching what is in them: their threads exist in another process.
+template <typename Sessions>
+void leave_alone(Sessions& sessions) {
+  static_cast<void>(new Sessions(std::move(sessions)));
+  sessions.clear();
+}
+
+ggml_status to_ggml(const HostGgml& host, const Status& status) {
+  say(host, GGML_LOG_LEVEL_ERROR, status.message());
   return status.code() == StatusCode::kOutOfMemory ? GGML_STATUS_ALLOC_FAILED : GGML_STATUS_FAILED;
 }
 
@@ -37,22 +44,33 @@ ggml_status to_ggml(const Status& status) {
 
 Backend::Backend(PluginState& state)
     : state_(state),
-      number_(state.next_backend()),
+      context_{.number = state.next_backend(), .walk = {}},
       host_threads_(std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1,
-                               GGML_DEFAULT_N_THREADS)) {
-  state_.add_waiting_backend();
+                               GGML_DEFAULT_N_THREADS)) {}
+
+Backend::~Backend() {
+  for (const ggml_tensor* cache : caches_) state_.remove_cache(cache);
+  if (forked_) leave_alone(sessions_);
 }
 
-void Backend::stop_waiting() {
-  if (waiting_) state_.remove_waiting_backend();
-  waiting_ = false;
+void Backend::note_computed(const ggml_tensor* node) {
+  const ggml_tensor* cache = cache_of(node);
+  if (cache != nullptr && caches_.insert(cache).second) state_.add_cache(cache);
+}
+
+void Backend::check_process() {
+  if (forked_ || state_.may_use_threads()) return;
+  forked_ = true;
+  leave_alone(sessions_);
 }
 
 int Backend::threads(const Config& config) const {
+  if (forked_) return 1;
   return std::clamp(config.threads > 0 ? config.threads : host_threads_, 1, kMaxThreads);
 }
 
 Result<Backend::Session*> Backend::session(const std::shared_ptr<const Settings>& settings) {
+  check_process();
   if (settings_ != settings) {
     sessions_.clear();
     settings_ = settings;
@@ -61,7 +79,7 @@ Result<Backend::Session*> Backend::session(const std::shared_ptr<const Settings>
   Session& session = sessions_[count];
   if (session.engine.has_value()) return &session;
 
-  session.executor = make_host_executor(count);
+  session.executor = forked_ ? make_thread_pool(1) : make_host_executor(count);
   if (session.executor == nullptr) {
     return Status(StatusCode::kOutOfMemory, "cannot start " + std::to_string(count) + " threads");
   }
@@ -83,7 +101,7 @@ Status Backend::attend_by_engine(const AttentionCall& call, int layer, Session& 
   if (settings_->trace == nullptr) return status;
   std::vector<TraceEvent> events = trace_.take();
   if (!status.ok()) return status;
-  settings_->trace->add({.context = number_,
+  settings_->trace->add({.context = context_.number,
                          .layer = layer,
                          .rows = call.query.rows,
                          .keys = call.key.rows,
@@ -108,7 +126,7 @@ Status Backend::attend(const ggml_tensor* node, Session& session) {
     }
     return session.dense->attend(call, report);
   };
-  Status status = attend_node(node, preferred, dense, state_.report());
+  Status status = attend_node(node, context_, preferred, dense, state_.report());
   const Ablation& ablation = settings_->config.ablate;
   if (!status.ok() || ablation.layer != layer || layer < 0) return status;
   const FlashAttnNode attention(node);
@@ -121,19 +139,20 @@ Status Backend::attend(const ggml_tensor* node, Session& session) {
 ggml_status Backend::compute(ggml_cgraph* graph) {
   const std::shared_ptr<const Settings> settings = state_.settings();
   const Result<Session*> session = this->session(settings);
-  if (!session.ok()) return to_ggml(session.status());
+  if (!session.ok()) return to_ggml(state_.host(), session.status());
   state_.report().set_threads(threads(settings->config));
   const HostGgml& host = state_.host();
   for (int i = 0; i < host.graph_n_nodes(graph); ++i) {
     const ggml_tensor* node = host.graph_node(graph, i);
     if ((node->flags & GGML_TENSOR_FLAG_COMPUTE) == 0 || is_view(node->op)) continue;
     if (node->op != GGML_OP_FLASH_ATTN_EXT) {
-      return to_ggml(
-          Status(StatusCode::kInternal, "the host sent an operator that was not claimed (number " +
-                                            std::to_string(static_cast<int>(node->op)) + ")"));
+      return to_ggml(host, Status(StatusCode::kInternal,
+                                  "the host sent an operator that was not claimed (number " +
+                                      std::to_string(static_cast<int>(node->op)) + ")"));
     }
-    if (const Status status = attend(node, *session.value()); !status.ok()) return to_ggml(status);
-    stop_waiting();
+    if (const Status status = attend(node, *session.value()); !status.ok())
+      return to_ggml(host, status);
+    note_computed(node);
   }
   return GGML_STATUS_SUCCESS;
 }

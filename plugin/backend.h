@@ -4,7 +4,9 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 
+#include "attend.h"
 #include "ggml-backend.h"
 #include "plugin_state.h"
 #include "shadowattn/engine.h"
@@ -18,7 +20,7 @@ class Backend {
   explicit Backend(PluginState& state);
   Backend(const Backend&) = delete;
   Backend& operator=(const Backend&) = delete;
-  ~Backend() { stop_waiting(); }
+  ~Backend();
 
   /// How many threads the host wants; the config may say otherwise.
   void set_host_threads(int threads) { host_threads_ = threads; }
@@ -34,7 +36,11 @@ class Backend {
     std::optional<Engine> dense;  ///< made when the engine fails
   };
 
-  void stop_waiting();
+  /// Takes note that a prompt with this node's cache was computed.
+  void note_computed(const ggml_tensor* node);
+  /// In a process that was forked off after threads had been started these are gone, and OpenMP
+  /// would wait for them: sessions are left alone, and this thread does all the work.
+  void check_process();
   int threads(const Config& config) const;
   /// A session for the settings in force.
   Result<Session*> session(const std::shared_ptr<const Settings>& settings);
@@ -44,9 +50,10 @@ class Backend {
                           CallReport* report);
 
   PluginState& state_;
-  const int32_t number_;
-  bool waiting_ = true;  ///< nothing computed yet
+  AttendContext context_;
+  std::set<const ggml_tensor*> caches_;  ///< that prompts were computed with
   int host_threads_;
+  bool forked_ = false;
   std::shared_ptr<const Settings> settings_;  ///< that sessions_ were made for
   Trace trace_;                      ///< of the call that runs; engines keep pointers to it
   std::map<int, Session> sessions_;  ///< by number of threads

@@ -10,6 +10,7 @@
 #include "control_functions.h"
 #include "flash_attn.h"
 #include "ggml-backend-impl.h"
+#include "node_facts.h"
 
 namespace shadowattn::plugin {
 namespace {
@@ -116,19 +117,19 @@ ggml_backend_buffer_t device_buffer_from_host_ptr(ggml_backend_dev_t device, voi
   return state_of(device).host().cpu_buffer_from_ptr(data, size);
 }
 
-/// Few rows are taken once every context has computed a prompt: before that they may be llama.cpp's
-/// trial graph, which would switch its flash attention off if we took it. A handful of keys is
-/// attended to faster than a graph changes hands.
-ClaimRule claim_rule(const PluginState& state, const Config& config) {
+/// Few rows are taken once a prompt was computed with their cache: before that they may be of
+/// llama.cpp's trial graph, which would switch its flash attention off if we took it. A handful of
+/// keys is attended to faster than a graph changes hands.
+ClaimRule claim_rule(const PluginState& state, const Config& config, const ggml_tensor* node) {
   constexpr int64_t kKeysThatPay = 1024;
   if (config.min_rows > 0) return {config.min_rows, 0};
-  return {state.backends_wait() ? kFewRows : 1, kKeysThatPay};
+  return {state.knows_cache(cache_of(node)) ? 1 : kFewRows, kKeysThatPay};
 }
 
 bool claims_flash_attn(PluginState& state, const ggml_tensor* node) {
   const std::shared_ptr<const Settings> settings = state.settings();
   if (!settings->config.enabled) return false;
-  const ClaimRule rule = claim_rule(state, settings->config);
+  const ClaimRule rule = claim_rule(state, settings->config, node);
   const std::string reason = decline_reason(state.host(), node, rule);
   if (reason.empty()) return true;
   state.report().add_decline(layer_of(node), reason);

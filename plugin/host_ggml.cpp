@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <link.h>
 
+#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,7 @@ bool look_up(void* library, const char* name, Function*& function) {
 
 /// True when all functions were found. `library` may be RTLD_DEFAULT.
 bool fill(void* library, HostGgml& host) {
+  look_up(library, "ggml_log_internal", host.log);
   return look_up(library, "ggml_version", host.version) &&
          look_up(library, "ggml_type_name", host.type_name) &&
          look_up(library, "ggml_graph_n_nodes", host.graph_n_nodes) &&
@@ -84,6 +86,14 @@ bool find_functions(const void* caller, HostGgml& host) {
 }
 
 }  // namespace
+
+void say(const HostGgml& host, ggml_log_level level, const std::string& message) {
+  if (host.log != nullptr) {
+    host.log(level, "shadowattn: %s\n", message.c_str());
+  } else {
+    std::fprintf(stderr, "shadowattn: %s\n", message.c_str());
+  }
+}
 
 bool is_known_ggml_version(std::string_view version) { return version.starts_with(kKnownVersion); }
 

@@ -5,6 +5,8 @@
 // version check.
 #pragma once
 
+#include <string>
+
 #include "ggml-backend.h"
 #include "ggml.h"
 #include "shadowattn/status.h"
@@ -19,7 +21,12 @@ struct HostGgml {
   decltype(&ggml_backend_buft_is_host) buft_is_host = nullptr;
   decltype(&ggml_backend_cpu_buffer_type) cpu_buffer_type = nullptr;
   decltype(&ggml_backend_cpu_buffer_from_ptr) cpu_buffer_from_ptr = nullptr;
+  /// ggml_log_internal: calls the log callback that the host has set. Null where ggml exports none.
+  void (*log)(ggml_log_level level, const char* format, ...) = nullptr;
 };
+
+/// One line, "shadowattn: <message>": by the host's log callback, or on stderr where there is none.
+void say(const HostGgml& host, ggml_log_level level, const std::string& message);
 
 /// Finds the functions in the ggml that `caller` (a code address in the library or program that
 /// called us) uses, else in any ggml of the process. Error when there is none, or when its version

@@ -20,15 +20,40 @@ int layer_in_name(std::string_view name) {
   return error == std::errc() ? layer : -1;
 }
 
-}  // namespace
+/// The number in "Qcur-<N>", "Qcur_normed-<N> (permuted)", …; -1 for other names.
+int layer_of_queries(std::string_view name) {
+  const size_t dash = name.rfind('-');
+  if (dash == std::string_view::npos || (name[0] != 'Q' && name[0] != 'q')) return -1;
+  name.remove_prefix(dash + 1);
+  int layer = -1;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), layer);
+  const bool ends = end == name.data() + name.size() || *end == ' ';
+  return error == std::errc() && ends ? layer : -1;
+}
 
-int layer_of(const ggml_tensor* node) {
-  const ggml_tensor* tensor = node->src[1];
+/// The first of `tensor` and what it is made of that `wanted` takes; null when there is none.
+template <typename Wanted>
+const ggml_tensor* find_source(const ggml_tensor* tensor, const Wanted& wanted) {
   for (int depth = 0; tensor != nullptr && depth < kMaxViewDepth; ++depth) {
-    if (const int layer = layer_in_name(tensor->name); layer >= 0) return layer;
+    if (wanted(tensor)) return tensor;
     tensor = tensor->view_src != nullptr ? tensor->view_src : tensor->src[0];
   }
-  return -1;
+  return nullptr;
+}
+
+}  // namespace
+
+const ggml_tensor* cache_of(const ggml_tensor* node) {
+  return find_source(node->src[1],
+                     [](const ggml_tensor* t) { return layer_in_name(t->name) >= 0; });
+}
+
+int layer_of(const ggml_tensor* node) {
+  const ggml_tensor* cache = cache_of(node);
+  if (cache == nullptr) return -1;
+  const ggml_tensor* queries = find_source(
+      node->src[0], [](const ggml_tensor* t) { return layer_of_queries(t->name) >= 0; });
+  return queries != nullptr ? layer_of_queries(queries->name) : layer_in_name(cache->name);
 }
 
 FlashAttnParams flash_attn_params(const ggml_tensor* node) {

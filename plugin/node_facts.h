@@ -5,8 +5,12 @@
 
 namespace shadowattn::plugin {
 
-/// Layer number from the name of the KV cache tensor that `node`'s keys are a view of
-/// (cache_k_l<N>); -1 when they are not.
+/// The tensor of the KV cache that `node`'s keys are a view of (cache_k_l<N>); null when they are
+/// none. A context has its own as long as it lives.
+const ggml_tensor* cache_of(const ggml_tensor* node);
+
+/// Number of the layer whose attention `node` is: from the name of its queries (Qcur-<N>), for
+/// layers may share a cache, else that of the cache; -1 when its keys are from no cache.
 int layer_of(const ggml_tensor* node);
 
 struct FlashAttnParams {

@@ -1,5 +1,7 @@
 #include "plugin_state.h"
 
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstdlib>
 
@@ -34,25 +36,25 @@ std::string describe_device(const Config& config, const std::string& isa) {
 }
 
 /// A file that cannot be written is no reason to do without the rest.
-void drop_bad_path(std::string& path, const char* what) {
+void drop_bad_path(const HostGgml& host, std::string& path, const char* what) {
   if (path.empty()) return;
   const Status writable = check_report_path(path);
   if (writable.ok()) return;
-  print_message(writable.message() + "; running without " + what);
+  say(host, GGML_LOG_LEVEL_WARN, writable.message() + "; running without " + what);
   path.clear();
 }
 
 /// Prints what goes wrong.
-void write_trace(const Settings& settings) {
+void write_trace(const HostGgml& host, const Settings& settings) {
   if (settings.trace == nullptr) return;
   const Status status = write_report_file(settings.config.trace_path, settings.trace->to_json());
-  if (!status.ok()) print_message(status.message());
+  if (!status.ok()) say(host, GGML_LOG_LEVEL_ERROR, status.message());
 }
 
 PluginState* make_state(const void* caller) {
   const Result<HostGgml> host = find_host_ggml(caller);
   if (!host.ok()) {
-    print_message(host.status().message() + "; the plug-in is not used");
+    say({}, GGML_LOG_LEVEL_ERROR, host.status().message() + "; the plug-in is not used");
     return nullptr;
   }
   auto state = std::make_unique<PluginState>(host.value());
@@ -69,6 +71,7 @@ class FilesAtExit {
   ~FilesAtExit() {
     try {
       if (state_ == nullptr) return;
+      state_->leave_log();
       state_->write_files();
       state_->print_quality();
     } catch (...) {  // out of memory: no report
@@ -80,10 +83,6 @@ class FilesAtExit {
 };
 
 }  // namespace
-
-void print_message(const std::string& message) {
-  std::fprintf(stderr, "shadowattn: %s\n", message.c_str());
-}
 
 PluginState::PluginState(const HostGgml& host) : host_(host) { apply_disabled("not configured"); }
 
@@ -97,13 +96,13 @@ void PluginState::configure_from_environment() {
   Result<Config> config = parse_config(text == nullptr ? "" : text);
   Status status = config.status();
   if (status.ok()) {
-    drop_bad_path(config.value().report_path, "a report");
-    drop_bad_path(config.value().trace_path, "a timeline");
+    drop_bad_path(host_, config.value().report_path, "a report");
+    drop_bad_path(host_, config.value().trace_path, "a timeline");
   }
   if (status.ok()) status = apply(config.value());
   if (status.ok()) return;
-  print_message(std::string(kVariable) + ": " + status.message() +
-                "; attention is left to the host");
+  say(host_, GGML_LOG_LEVEL_ERROR,
+      std::string(kVariable) + ": " + status.message() + "; attention is left to the host");
   apply_disabled("bad config");
 }
 
@@ -167,7 +166,7 @@ std::shared_ptr<TraceLog> PluginState::trace_for(const Config& config) const {
   const bool same = last->config.trace_path == config.trace_path &&
                     last->config.engine.device.name == config.engine.device.name;
   if (same) return last->trace;
-  write_trace(*last);
+  write_trace(host_, *last);
   if (config.trace_path.empty()) return nullptr;
   return std::make_shared<TraceLog>(config.engine.device.name);
 }
@@ -188,6 +187,26 @@ void PluginState::set_settings(Settings settings, std::string description) {
   earlier_.push_back(settings_);
 }
 
+bool PluginState::may_use_threads() {
+  pid_t owner = 0;
+  return threads_in_.compare_exchange_strong(owner, getpid()) || owner == getpid();
+}
+
+void PluginState::add_cache(const void* cache) {
+  const std::lock_guard lock(mutex_);
+  caches_.insert(cache);
+}
+
+void PluginState::remove_cache(const void* cache) {
+  const std::lock_guard lock(mutex_);
+  if (const auto found = caches_.find(cache); found != caches_.end()) caches_.erase(found);
+}
+
+bool PluginState::knows_cache(const void* cache) const {
+  const std::lock_guard lock(mutex_);
+  return cache != nullptr && caches_.contains(cache);
+}
+
 std::string PluginState::report_json() const {
   const std::shared_ptr<const Settings> current = settings();
   return report_.to_json(current->config, current->isa);
@@ -201,23 +220,23 @@ std::string PluginState::take_trace_json() {
 void PluginState::write_files() {
   const std::lock_guard lock(write_mutex_);
   const std::shared_ptr<const Settings> current = settings();
-  write_trace(*current);
+  write_trace(host_, *current);
   const std::string& path = current->config.report_path;
   if (path.empty()) return;
   const Status status = write_report_file(path, report_json());
-  if (!status.ok()) print_message(status.message());
+  if (!status.ok()) say(host_, GGML_LOG_LEVEL_ERROR, status.message());
 }
 
 void PluginState::print_quality() {
   const std::string line = report_.quality_line(settings()->config);
-  if (!line.empty()) print_message(line);
+  if (!line.empty()) say(host_, GGML_LOG_LEVEL_INFO, line);
 }
 
 void PluginState::warn_once(const std::string& message) {
   constexpr size_t kMostMessages = 16;  // they may hold numbers
   const std::lock_guard lock(write_mutex_);
   if (printed_.size() >= kMostMessages || !printed_.insert(message).second) return;
-  print_message(message);
+  say(host_, GGML_LOG_LEVEL_WARN, message);
 }
 
 PluginState* shared_state(const void* caller) {

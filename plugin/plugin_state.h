@@ -1,6 +1,8 @@
 // What all backends of the process share: the host's functions, the config and the report.
 #pragma once
 
+#include <sys/types.h>
+
 #include <atomic>
 #include <cstdint>
 #include <deque>
@@ -30,9 +32,6 @@ struct Settings {
   std::shared_ptr<TraceLog> trace;  ///< null: no timeline is wanted
 };
 
-/// One line on stderr.
-void print_message(const std::string& message);
-
 /// Safe to use from several threads.
 class PluginState {
  public:
@@ -48,12 +47,14 @@ class PluginState {
   /// Takes a config string, or changes nothing and says why.
   Status configure(std::string_view text);
 
-  /// A backend that has not computed anything yet: its context may still be trying out whether the
-  /// device takes flash attention. Called when backends are made, compute for the first time, or
-  /// are freed before they did.
-  void add_waiting_backend() { waiting_.fetch_add(1); }
-  void remove_waiting_backend() { waiting_.fetch_sub(1); }
-  bool backends_wait() const { return waiting_.load() > 0; }
+  /// Caches that a backend has computed a prompt with: their contexts are no longer trying out
+  /// whether the device takes flash attention. A backend that is freed takes its caches back.
+  void add_cache(const void* cache);
+  void remove_cache(const void* cache);
+  bool knows_cache(const void* cache) const;
+
+  /// False in a process that was forked from one in which this was asked before.
+  bool may_use_threads();
 
   std::string report_json() const;
   /// The timeline so far, which is then forgotten; without events where none is wanted.
@@ -62,6 +63,8 @@ class PluginState {
   void write_files();
   /// Prints in a line what sparsity cost, where rows were sampled.
   void print_quality();
+  /// The host's log may be gone by now: from here on messages go to stderr.
+  void leave_log() { host_.log = nullptr; }
 
   /// The number of a new backend, from 1.
   int32_t next_backend() { return ++backends_; }
@@ -81,14 +84,15 @@ class PluginState {
   bool use_again(const std::string& asked);
   void set_settings(Settings settings, std::string description);
 
-  const HostGgml host_;
+  HostGgml host_;
   Report report_;
   mutable std::mutex mutex_;
   std::shared_ptr<const Settings> settings_;
   std::vector<std::weak_ptr<const Settings>> earlier_;  ///< of all configs; some are gone
   std::deque<std::string> descriptions_;                ///< hosts keep pointers to all of them
   std::mutex write_mutex_;
-  std::atomic<int> waiting_{0};
+  std::multiset<const void*> caches_;
+  std::atomic<pid_t> threads_in_{0};  ///< the process that started threads; 0: none yet
   std::atomic<int32_t> backends_{0};
   std::set<std::string> printed_;  ///< messages of warn_once
 };

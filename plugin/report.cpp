@@ -117,13 +117,14 @@ void Report::set_threads(int threads) {
   threads_ = threads;
 }
 
-void Report::add_call(int layer, const CallReport& call, std::string_view failure, int64_t cpu_ns) {
+void Report::add_call(int32_t context, int layer, const CallReport& call, std::string_view failure,
+                      int64_t cpu_ns) {
   std::string_view reason = failure;
   if (reason.empty() && call.dense_reason != DenseReason::kNone) {
     reason = describe(call.dense_reason);
   }
   const std::lock_guard lock(mutex_);
-  CallSums& sums = layers_[layer];
+  CallSums& sums = contexts_[context][layer];
   sums.add(call, reason);
   sums.cpu_ns += cpu_ns;
 }
@@ -135,9 +136,17 @@ void Report::add_decline(int layer, const std::string& reason) {
   if (layer >= 0) decline.layers.insert(layer);
 }
 
+std::map<int, CallSums> Report::layers() const {
+  std::map<int, CallSums> all;
+  for (const auto& [number, of_context] : contexts_) {
+    for (const auto& [layer, sums] : of_context) all[layer].add(sums);
+  }
+  return all;
+}
+
 void Report::reset() {
   const std::lock_guard lock(mutex_);
-  layers_.clear();
+  contexts_.clear();
   declined_.clear();
 }
 
@@ -146,7 +155,7 @@ std::string Report::quality_line(const Config& config) const {
   CallSums totals;
   int worst_layer = -1;
   double worst = -1.0;
-  for (const auto& [number, sums] : layers_) {
+  for (const auto& [number, sums] : layers()) {
     totals.add(sums);
     if (sums.quality.all().rows == 0 || sums.quality.all().mean_lost() <= worst) continue;
     worst = sums.quality.all().mean_lost();
@@ -178,7 +187,8 @@ std::string Report::to_json(const Config& config, std::string_view isa) const {
                {"threads", threads_}};
   CallSums totals;
   Json layers = Json::array();
-  for (const auto& [number, sums] : layers_) {
+  const std::map<int, CallSums> all = this->layers();
+  for (const auto& [number, sums] : all) {
     totals.add(sums);
     Json layer = {{"layer", number}};
     append_sums(sums, layer);
@@ -187,12 +197,22 @@ std::string Report::to_json(const Config& config, std::string_view isa) const {
   json["totals"] = Json::object();
   append_sums(totals, json["totals"]);
   json["layers"] = std::move(layers);
+  if (contexts_.size() > 1) {
+    json["contexts"] = Json::array();
+    for (const auto& [number, of_context] : contexts_) {
+      CallSums sums;
+      for (const auto& [layer, of_layer] : of_context) sums.add(of_layer);
+      Json context = {{"context", number}};
+      append_sums(sums, context);
+      json["contexts"].push_back(std::move(context));
+    }
+  }
   json["declined"] = Json::array();
   for (const auto& [reason, decline] : declined_) {
     json["declined"].push_back(
         {{"reason", reason}, {"count", decline.count}, {"layers", decline.layers}});
   }
-  if (config.enabled && layers_.empty() && declined_.empty()) {
+  if (config.enabled && all.empty() && declined_.empty()) {
     json["note"] =
         "the host asked for no FLASH_ATTN_EXT node: its flash attention is off (see -fa), or its "
         "attention runs on another device";

@@ -48,8 +48,9 @@ class Report {
   /// How many threads the last graph was computed with.
   void set_threads(int threads);
   /// `failure`: why the call was computed densely although the config did not ask for it.
-  /// `cpu_ns`: processor time that the call took; 0: not measured.
-  void add_call(int layer, const CallReport& call, std::string_view failure = {},
+  /// `context`: number of the llama_context that asked; `cpu_ns`: processor time that the call
+  /// took; 0: not measured.
+  void add_call(int32_t context, int layer, const CallReport& call, std::string_view failure = {},
                 int64_t cpu_ns = 0);
   /// The host asked for a node of `layer` (-1: unknown) and the plug-in left it to the host.
   void add_decline(int layer, const std::string& reason);
@@ -69,7 +70,10 @@ class Report {
 
   mutable std::mutex mutex_;
   int threads_ = 0;
-  std::map<int, CallSums> layers_;
+  /// Of all contexts together. Needs mutex_.
+  std::map<int, CallSums> layers() const;
+
+  std::map<int32_t, std::map<int, CallSums>> contexts_;  ///< by number, then layer
   std::map<std::string, Decline> declined_;
 };
 

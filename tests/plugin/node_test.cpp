@@ -1,6 +1,8 @@
 // FLASH_ATTN_EXT nodes as llama.cpp's special cases make them, on the plug-in against llama.cpp's
 // own CPU backend: masks of sliding windows, of mixed sequences, of shifted contexts, …
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -413,6 +415,25 @@ TEST(NodeTest, GateIsReported) {
   EXPECT_EQ(totals["dense_reasons"].contains("dense attention is predicted to be faster"), dense);
   EXPECT_GT(totals["scratch_bytes"], 0);
   EXPECT_LT(nmse(node.by_host(), output), dense ? kFastError : 0.01);
+}
+
+TEST(NodeTest, AForkedProcessComputesTheSame) {
+  // Its threads, and those of OpenMP, are those of the process before the fork: they are not there.
+  configure("mode=dense,min_rows=1,threads=2");
+  const Shape shape;
+  Node node(shape,
+            [&](int64_t row, int64_t key, int64_t, int64_t) { return causal(row, key, shape); });
+  const std::vector<float> expected = node.by_plugin();
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    alarm(60);
+    _exit(node.by_plugin() == expected ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+  EXPECT_EQ(node.by_plugin(), expected);
 }
 
 /// A shape of which a device has something to estimate, and a config that lets it.

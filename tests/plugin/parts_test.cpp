@@ -16,6 +16,7 @@
 #include "attend.h"
 #include "control_functions.h"
 #include "flash_attn.h"
+#include "graph_walk.h"
 #include "openmp_executor.h"
 #include "plugin_state.h"
 #include "report.h"
@@ -56,7 +57,8 @@ TEST(AttendNodeTest, ComputesDenselyWhatFails) {
     done->dense_reason = DenseReason::kRequested;
     return Status();
   };
-  EXPECT_TRUE(attend_node(&node.out, failing, working, report).ok());
+  AttendContext context;
+  EXPECT_TRUE(attend_node(&node.out, context, failing, working, report).ok());
   EXPECT_EQ(dense_calls, 2) << "once per stream";
   const json totals = json::parse(report.to_json({}, "avx2"))["totals"];
   EXPECT_EQ(totals["rows"], 10);
@@ -69,7 +71,9 @@ TEST(AttendNodeTest, SaysWhenBothFail) {
   const AttendFn failing = [](const AttentionCall&, CallReport*) {
     return Status(StatusCode::kOutOfMemory, "no memory");
   };
-  EXPECT_EQ(attend_node(&node.out, failing, failing, report).code(), StatusCode::kOutOfMemory);
+  AttendContext context;
+  EXPECT_EQ(attend_node(&node.out, context, failing, failing, report).code(),
+            StatusCode::kOutOfMemory);
 }
 
 TEST(AblateTest, ZeroesTheNamedHeadsOfTheNamedLayer) {
@@ -109,6 +113,55 @@ TEST(LayerTest, FollowsViewsToTheCache) {
   EXPECT_EQ(layer_of(&node), -1);
 }
 
+TEST(LayerTest, OfQueriesWhereLayersShareACache) {
+  ggml_tensor cache{}, queries{}, permuted{}, node{};
+  std::snprintf(cache.name, sizeof(cache.name), "cache_k_l18");
+  permuted.src[0] = &queries;
+  node.src[0] = &permuted;
+  node.src[1] = &cache;
+  const auto layer = [&](const char* name) {
+    std::snprintf(queries.name, sizeof(queries.name), "%s", name);
+    return layer_of(&node);
+  };
+  EXPECT_EQ(layer("Qcur-25"), 25);
+  EXPECT_EQ(layer("Qcur_normed-7 (reshaped)"), 7);
+  EXPECT_EQ(layer("node_25"), 18);
+  EXPECT_EQ(layer("Qcur-"), 18);
+  EXPECT_EQ(layer("Qcur-2x"), 18);
+  EXPECT_EQ(layer(""), 18);
+  cache.name[0] = 'x';
+  EXPECT_EQ(layer("Qcur-25"), -1) << "attention to no cache";
+}
+
+TEST(GraphWalkTest, LayersOfAGraphShareAMask) {
+  ggml_tensor queries{}, mask{}, window{}, node{};
+  char memory[2];
+  queries.ne[3] = 1;
+  mask.data = memory;
+  window.data = memory + 1;
+  node.src[0] = &queries;
+  node.src[3] = &mask;
+  GraphWalk walk;
+  const uint64_t first = walk.mask_id(&node, 0);
+  EXPECT_NE(first, 0U);
+  EXPECT_EQ(walk.mask_id(&node, 1), first);
+  node.src[3] = &window;
+  const uint64_t second = walk.mask_id(&node, 2);
+  EXPECT_NE(second, first);
+  node.src[3] = &mask;
+  EXPECT_EQ(walk.mask_id(&node, 5), first);
+  const uint64_t next = walk.mask_id(&node, 5);
+  EXPECT_TRUE(next != first && next != second && next != 0) << "the same layer again: a new graph";
+  mask.ne[0] = 64;
+  EXPECT_NE(walk.mask_id(&node, 6), next) << "another shape";
+  EXPECT_EQ(walk.mask_id(&node, -1), 0U) << "no layer";
+  queries.ne[3] = 2;
+  EXPECT_EQ(walk.mask_id(&node, 7), 0U) << "streams have masks of their own";
+  queries.ne[3] = 1;
+  node.src[3] = nullptr;
+  EXPECT_EQ(walk.mask_id(&node, 8), 0U);
+}
+
 TEST(HostGgmlTest, KnowsVersions) {
   EXPECT_TRUE(is_known_ggml_version("0.25.1"));
   EXPECT_TRUE(is_known_ggml_version("0.25.1-dirty"));
@@ -126,10 +179,10 @@ TEST(ReportTest, SumsPerLayer) {
   call.kept_pairs = 200;
   call.lists = 4;
   call.pilot_ns = 1500000;
-  report.add_call(1, call, {}, 250000);
-  report.add_call(1, call, {}, 500000);
+  report.add_call(1, 1, call, {}, 250000);
+  report.add_call(1, 1, call, {}, 500000);
   call.dense_reason = DenseReason::kShort;
-  report.add_call(0, call);
+  report.add_call(1, 0, call);
   report.add_decline(2, "k type q4_0");
   report.add_decline(2, "k type q4_0");
   report.add_decline(-1, "k type q4_0");
@@ -154,6 +207,25 @@ TEST(ReportTest, SumsPerLayer) {
   Config off;
   off.enabled = false;
   EXPECT_FALSE(json::parse(report.to_json(off, "avx2")).contains("note"));
+}
+
+TEST(ReportTest, TellsContextsApart) {
+  Report report;
+  CallReport call;
+  call.visible_pairs = 1000;
+  call.kept_pairs = 200;
+  report.add_call(1, 5, call);
+  EXPECT_FALSE(json::parse(report.to_json({}, "")).contains("contexts")) << "one is all";
+  call.kept_pairs = 600;
+  report.add_call(3, 5, call);
+  const json result = json::parse(report.to_json({}, ""));
+  ASSERT_EQ(result["layers"].size(), 1U);
+  EXPECT_EQ(result["layers"][0]["kept_share"], 0.4);
+  ASSERT_EQ(result["contexts"].size(), 2U);
+  EXPECT_EQ(result["contexts"][0]["context"], 1);
+  EXPECT_EQ(result["contexts"][0]["kept_share"], 0.2);
+  EXPECT_EQ(result["contexts"][1]["context"], 3);
+  EXPECT_EQ(result["contexts"][1]["kept_share"], 0.6);
 }
 
 TEST(ReportTest, SurvivesBytesThatAreNotUtf8) {
@@ -183,7 +255,7 @@ TEST(ReportTest, ConfigHoldsEveryKeyWithItsType) {
 TEST(ReportTest, SumsWhatADeviceDid) {
   Report report;
   CallReport call;
-  report.add_call(0, call);
+  report.add_call(1, 0, call);
   call.device.launches = 3;
   call.device.rows = 100;
   call.device.key_elements = 700;
@@ -196,9 +268,9 @@ TEST(ReportTest, SumsWhatADeviceDid) {
   call.device.tied_kept = 1;
   call.device.busy_ns = 1'000'000;
   call.device.span_ns = 4'000'000;
-  report.add_call(1, call);
+  report.add_call(1, 1, call);
   call.device.note = "lost";
-  report.add_call(2, call);
+  report.add_call(1, 2, call);
   const json result = json::parse(report.to_json({}, "avx2"));
   EXPECT_FALSE(result["layers"][0].contains("device")) << "no device was asked";
   EXPECT_EQ(result["layers"][1]["device"]["launches"], 3);

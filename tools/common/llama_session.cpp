@@ -87,6 +87,11 @@ void LlamaRuntime::on_log(ggml_log_level level, const char* text, void* self) {
 }
 
 void LlamaRuntime::add_log(ggml_log_level level, std::string_view text) {
+  // What the plug-in has to say is for the user, llama.cpp's chatter is not.
+  if (text.starts_with("shadowattn: ")) {
+    std::fwrite(text.data(), 1, text.size(), stderr);
+    return;
+  }
   const std::lock_guard lock(mutex_);
   if (level != GGML_LOG_LEVEL_CONT) continues_error_ = level == GGML_LOG_LEVEL_ERROR;
   if (continues_error_) error_ += text;
