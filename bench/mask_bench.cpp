@@ -163,7 +163,8 @@ void print_case(const MaskCase& c, RecordedCall recorded, const Options& options
   std::vector<double> dense_x;
   std::vector<double> shadow_x;
   for (int round = -1; round < options.rounds; ++round) {  // the first one warms up
-    tool::XX double now[3];
+    if (tool::interrupted()) throw Failure("interrupted", tool::interrupted_status());
+    double now[3];
     for (int i = 0; i < 3; ++i) {
       const int which = round % 2 == 0 ? i : 2 - i;
       now[which] = milliseconds([&] {

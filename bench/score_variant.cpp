@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "plan/scale_grid.h"
+#include "device/scale_grid.h"
 #include "shadowattn/device.h"
 
 namespace shadowattn::bench {
@@ -106,7 +106,7 @@ void VariantScores::quantise(std::span<const float> keys) {
   }
 }
 
-// By the engine's rule for a device's static graphs (plan/scale_grid.h), from a sample of rows.
+// By the engine's rule for a device's static graphs (device/scale_grid.h), from a sample of rows.
 void VariantScores::choose_multiplier() {
   std::vector<int16_t> sample;
   std::vector<float> sum(static_cast<size_t>(keys_));

@@ -27,6 +27,7 @@ constexpr Counter kCounts[] = {
     {"sampled_kept", &DeviceReport::sampled_kept},
     {"tied_kept", &DeviceReport::tied_kept},
     {"checked_scores", &DeviceReport::checked_scores},
+    {"invalid_scores", &DeviceReport::invalid_scores},
     {"compiled_graphs", &DeviceReport::compiled_graphs},
     {"released_graphs", &DeviceReport::released_graphs},
     {"late_launches", &DeviceReport::late_launches},

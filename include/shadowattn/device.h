@@ -203,7 +203,7 @@ struct DeviceOptions {
   PipelineMode pipeline = PipelineMode::kPlanned;
   int32_t fuse_heads = 0;  ///< KV heads per launch at most; 0: as many as the device takes
 
-  /// Ascending grids of scales; empty: geometric ones that fit any model (plan/scale_grid.h).
+  /// Ascending grids of scales; empty: geometric ones that fit any model (device/scale_grid.h).
   std::vector<float> query_scales{};
   std::vector<float> key_scales{};
   ScaleRule scale_rule = ScaleRule::kCovering;

@@ -127,6 +127,7 @@ struct DeviceReport {
   int64_t sampled_kept = 0;      ///< top-k keys of the sampled rows
   int64_t tied_kept = 0;         ///< of these equal to one that was left out
   int64_t checked_scores = 0;    ///< computed again on the CPU
+  int64_t invalid_scores = 0;    ///< outside [-127, 127]: the device is wrong and not used any more
   int64_t compiled_graphs = 0;
   int64_t released_graphs = 0;
 

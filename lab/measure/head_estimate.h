@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/device_operands.h"
+#include "device/device_operands.h"
 #include "measure/scale_pairs.h"
 #include "shadowattn/attention.h"
 #include "shadowattn/device.h"

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "plan/scale_grid.h"
+#include "device/scale_grid.h"
 
 namespace shadowattn::tool::measure {
 namespace {

@@ -22,7 +22,7 @@ struct ScalePair {
 /// `count` pairs around `mean`, each axis times {step, 1, 1/step}: 1: the mean alone; 3: the
 /// diagonal, both larger or both smaller; 5: the cross, one of the two; 9: the product; 25: the
 /// product of {step², step, 1, 1/step, 1/step²}. Ascending by query scale, then by key scale.
-/// kInvalidArgument for other counts and for what spread_grid (plan/scale_grid.h) refuses. Throws
+/// kInvalidArgument for other counts and for what spread_grid (device/scale_grid.h) refuses. Throws
 /// std::bad_alloc.
 Result<std::vector<ScalePair>> scale_pairs(ScalePair mean, double step, int count);
 

@@ -7,6 +7,7 @@
 
 #include "common/failure.h"
 #include "common/text.h"
+#include "device/scale_grid.h"
 #include "eval/plots.h"
 #include "eval/report_parts.h"
 #include "paper/experiments.h"
@@ -14,7 +15,6 @@
 #include "paper/kld_part.h"
 #include "paper/published.h"
 #include "paper/recorded_windows.h"
-#include "plan/scale_grid.h"
 
 namespace shadowattn::tool::paper {
 namespace {

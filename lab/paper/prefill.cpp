@@ -16,16 +16,16 @@ namespace {
 
 constexpr std::array<int, 5> kLengths = {1024, 2048, 4096, 8192, 16384};
 constexpr std::array<int, 2> kQuickLengths = {1024, 2048};
-/// Longer prompts are measured by their last chunk: it alone says what depth costs, and sooner.
-constexpr int kLongestWholePrompt = 4096;
 
 struct Test {
   int length = 0;  ///< tokens in the end
   int tokens = 0;  ///< of these timed, the last ones
 };
 
-Test test_of(int length) {
-  return {length, length <= kLongestWholePrompt ? length : static_cast<int>(kChunkRows)};
+/// Longer prompts are measured by their last chunk: it alone says what depth costs, and sooner.
+Test test_of(const Workbench& workbench, int length) {
+  const bool whole = length <= workbench.effort.longest_whole_prompt;
+  return {length, whole ? length : static_cast<int>(kChunkRows)};
 }
 
 std::vector<DeviceOptions> devices_of(const CoreSetup& setup) {
@@ -147,7 +147,7 @@ std::vector<Part> parts(const Workbench& workbench) {
     if (!fits || (!workbench.quick && length > workbench.effort.longest) ||
         workbench.windows(length, 1).empty())
       continue;
-    const Test test = test_of(length);
+    const Test test = test_of(workbench, length);
     const std::string tokens = format_count(length) + " tokens";
     const bool whole = test.tokens == test.length;
     all.push_back({std::to_string(length), whole ? "a prompt of " + tokens : "the end of " + tokens,

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "device/scale_grid.h"
 #include "measure/tensor_element.h"
-#include "plan/scale_grid.h"
 #include "shadowattn/device.h"
 
 namespace shadowattn::tool::paper {

@@ -20,8 +20,8 @@ struct ScaleSample {
   size_t pair = 0;             ///< index of the pair nearest to it
   double clipped_queries = 0;  ///< share of the elements that the pair's query scale cuts off
   double clipped_keys = 0;
-  /// Our grid's choice (plan/scale_grid.h) for one scale per head, keys without their mean; 0: the
-  /// grid has none.
+  /// Our grid's choice (device/scale_grid.h) for one scale per head, keys without their mean; 0:
+  /// the grid has none.
   measure::ScalePair grid;
 };
 

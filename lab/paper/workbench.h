@@ -20,11 +20,12 @@ struct Text {
 
 /// How much is measured: what lets all of it end within an hour on two cores.
 struct Effort {
-  int64_t longest = 0;      ///< context of any experiment, in tokens
-  int64_t prompt = 0;       ///< of questions and texts whose answers are compared
-  int trials = 0;           ///< questions of a kind
-  int windows = 0;          ///< texts whose probabilities are compared
-  int64_t kld_context = 0;  ///< of ablations and sensitivity
+  int64_t longest = 0;               ///< context of any experiment, in tokens
+  int64_t longest_whole_prompt = 0;  ///< that is timed from its first token to its last
+  int64_t prompt = 0;                ///< of questions and texts whose answers are compared
+  int trials = 0;                    ///< questions of a kind
+  int windows = 0;                   ///< texts whose probabilities are compared
+  int64_t kld_context = 0;           ///< of ablations and sensitivity
   int kld_windows = 0;
   int repetitions = 0;           ///< of timed prompts
   int64_t recorded_tokens = 0;   ///< read for the attention of one length

@@ -5,13 +5,13 @@
 
 #include "common/failure.h"
 #include "common/text.h"
+#include "device/shape_buckets.h"
 #include "plan/list_plan.h"
-#include "plan/shape_buckets.h"
 
 namespace shadowattn::tool::simulate {
 namespace {
 
-// As in src/engine/device_pilot.cpp.
+// As in src/device/device_pilot.cpp.
 constexpr int64_t kLaunchRows = 512;
 constexpr int64_t kSlotBytes = 8 << 20;    // scores of one KV head of a launch
 constexpr int64_t kSlotsBytes = 48 << 20;  // of all slots
@@ -62,7 +62,7 @@ int64_t padded(int64_t count, int64_t multiple) {
   return (count + multiple - 1) / multiple * multiple;
 }
 
-/// Cuts one call. The names are those of src/engine/launch_groups.h.
+/// Cuts one call. The names are those of src/device/launch_groups.h.
 class CallCutter {
  public:
   CallCutter(const SocModel& soc, const ModelShape& shape, const PrefillOptions& options,

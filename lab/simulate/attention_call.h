@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "plan/pipeline_order.h"
+#include "device/pipeline_order.h"
 #include "simulate/prefill_options.h"
 
 namespace shadowattn::tool::simulate {

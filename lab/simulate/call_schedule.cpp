@@ -6,7 +6,7 @@
 namespace shadowattn::tool::simulate {
 namespace {
 
-/// The recurrence of src/plan/pipeline_order.h, keeping what happens when.
+/// The recurrence of src/device/pipeline_order.h, keeping what happens when.
 class Scheduler {
  public:
   Scheduler(const CallWork& call, int cores)

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "pilot/devices/soc_file.h"
+#include "device/soc_file.h"
 
 namespace shadowattn::tool::simulate {
 

@@ -11,8 +11,8 @@
 
 #include "attend/row_state.h"
 #include "baselines/baselines.h"
+#include "device/device_pilot.h"
 #include "engine/call_checks.h"
-#include "engine/device_pilot.h"
 #include "engine/list_chooser.h"
 #include "engine/mask_memory.h"
 #include "engine/shadow_tile.h"
@@ -225,7 +225,19 @@ void Engine::Impl::choose_lists(const CallContext& context, const std::vector<in
 std::vector<uint8_t> Engine::Impl::run_device(const CallContext& context, CallReport* report) {
   for (TileWorker& worker : workers_) worker.reserve(context);
   std::vector<uint8_t> done(context.plan.tiles.size() * context.heads.size());
-  device_pilot_->run(context, *executor_, workers_, done, &report->device);
+  const AttendTile attend = [&](const EstimatedTile& work, int thread) {
+    TileWorker& worker = workers_[static_cast<size_t>(thread)];
+    const TileCounters before = worker.counters;
+    if (work.scores == nullptr) {
+      worker.run_dense(context, work.tile, work.kv_head);
+    } else {
+      worker.run_estimated(context, work.tile, work.kv_head, *work.scores);
+    }
+    return TileCost{worker.counters.kept_pairs - before.kept_pairs,
+                    worker.counters.select_ns - before.select_ns,
+                    worker.counters.attend_ns - before.attend_ns};
+  };
+  device_pilot_->run(context, *executor_, attend, done, &report->device);
   // Estimates that were not to be trusted are thrown away, and so is what was counted with them.
   if (std::find(done.begin(), done.end(), uint8_t{1}) == done.end()) {
     for (TileWorker& worker : workers_) worker.forget();

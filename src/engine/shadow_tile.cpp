@@ -5,7 +5,6 @@
 #include <new>
 
 #include "attend/row_state.h"
-#include "kernels/family.h"
 #include "pilot/estimate_error.h"
 
 namespace shadowattn {
@@ -41,20 +40,6 @@ class Stopwatch {
   TraceEvent event_;
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
-
-KernelSet choose_kernels(CpuFeatures features, Precision precision) {
-  KernelSet set{best_kernel(quantize_kernels(), features),
-                best_kernel(pilot_dot_kernels(), features), best_kernel(select_kernels(), features),
-                best_kernel(score_rank_kernels(), features),
-                best_kernel(attend_kernels(), features)};
-  if (precision == Precision::kF32) return set;
-  for (const Attend16Kernel& kernel : attend16_kernels()) {
-    if (!features.covers(kernel.needs)) continue;
-    set.attend16 = &kernel;
-    break;
-  }
-  return set;
-}
 
 void TileWorker::reserve(const CallContext& context) {
   const AttentionCall& call = context.call;
@@ -154,17 +139,6 @@ void TileWorker::run_without_estimate(const CallContext& context, const QueryTil
                                       int64_t kv_head) {
   counters.nonfinite_rows += tile.rows.count;
   run_dense(context, tile, kv_head);
-}
-
-bool keeps_everything(const CallContext& context, const QueryTile& tile, int64_t kv_head) {
-  const int64_t group_heads = context.call.query.heads / context.call.key.heads;
-  int64_t visible = 0;
-  for (int64_t h = kv_head * group_heads; h < (kv_head + 1) * group_heads; ++h) {
-    for (int64_t i = 0; i < tile.rows.count; ++i) {
-      visible = std::max<int64_t>(visible, context.visibility.row(h, tile.rows.first + i).visible);
-    }
-  }
-  return context.budget(kv_head).keeps_all(visible);
 }
 
 void TileWorker::sample(const CallContext& context, const ListRows& list, const TokenList& tokens,

@@ -8,52 +8,14 @@
 #include "attend/attend_lists.h"
 #include "attend/attend_lists16.h"
 #include "attend/row_sampler.h"
-#include "pilot/device_scores.h"
+#include "device/device_scores.h"
 #include "pilot/pilot.h"
-#include "plan/head_lists.h"
-#include "plan/list_plan.h"
+#include "plan/call_context.h"
 #include "select/token_lists.h"
 #include "select/visible_keys.h"
 #include "shadowattn/engine.h"
 
 namespace shadowattn {
-
-/// The kernels of one engine.
-struct KernelSet {
-  QuantizeKernel quantize;
-  PilotDotKernel pilot_dot;
-  SelectKernel select;
-  ScoreRankKernel score_rank;
-  AttendKernel attend;
-  const Attend16Kernel* attend16 = nullptr;  ///< null: f32 only
-};
-
-KernelSet choose_kernels(CpuFeatures features, Precision precision);
-
-/// What a tile needs to know of its call; read-only and shared by all threads.
-struct CallContext {
-  const AttentionCall& call;
-  const EngineOptions& options;
-  const KernelSet& kernels;
-  const Visibility& visibility;
-  const CallPlan& plan;
-  const KeyEstimates& keys;               ///< of the KV heads whose tiles need them
-  std::span<const HeadLists> heads = {};  ///< [KV heads]; empty when the plan is dense
-  int64_t parts = 1;                      ///< into which a dense call cuts its keys
-  bool on_device = false;                 ///< some tiles come with a device's scores
-  Trace* trace = nullptr;
-
-  const ListBudget& budget(int64_t kv_head) const {
-    return heads[static_cast<size_t>(kv_head)].budget;
-  }
-  /// The same with another plan, which must outlive it.
-  CallContext with(const CallPlan& other) const {
-    return {call, options, kernels, visibility, other, keys, heads, parts, on_device, trace};
-  }
-};
-
-/// Whether the lists of a tile would keep all that its rows see.
-bool keeps_everything(const CallContext& context, const QueryTile& tile, int64_t kv_head);
 
 /// Counters of one thread, summed into the CallReport.
 struct TileCounters {

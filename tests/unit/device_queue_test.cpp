@@ -1,5 +1,5 @@
 // The bookkeeping of tickets, without a device.
-#include "pilot/devices/device_queue.h"
+#include "device/device_queue.h"
 
 #include <gtest/gtest.h>
 

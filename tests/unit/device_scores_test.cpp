@@ -1,10 +1,10 @@
 // What is looked at of a device's scores, and what becomes of scores that no device may answer. The
 // ranks and scores themselves are checked against the definitions in engine_device_test.cpp.
-#include "pilot/device_scores.h"
+#include "device/device_scores.h"
 
 #include <gtest/gtest.h>
 
-#include "engine/score_check.h"
+#include "device/score_check.h"
 #include "engine_problem.h"
 #include "kernels/family.h"
 #include "select/token_lists.h"

@@ -1,6 +1,6 @@
 // Which keys the engine must keep with the estimate of a device: scales, means, the multiplier and
-// every INT8 score from the formulas of shadowattn/device.h, plan/scale_grid.h and
-// pilot/device_scores.h, by sorting and plain loops.
+// every INT8 score from the formulas of shadowattn/device.h, device/scale_grid.h and
+// device/device_scores.h, by sorting and plain loops.
 #pragma once
 
 #include <optional>

@@ -1,6 +1,6 @@
 // The bank of compiled graphs, on a device that only keeps account of what it is told, and minds
 // its own limits.
-#include "plan/graph_bank.h"
+#include "device/graph_bank.h"
 
 #include <gtest/gtest.h>
 

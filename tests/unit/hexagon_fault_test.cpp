@@ -3,9 +3,9 @@
 
 #include <thread>
 
+#include "device/hexagon_channel.h"
 #include "hexagon/protocol.h"
 #include "hexagon_problem.h"
-#include "pilot/devices/hexagon_channel.h"
 
 namespace shadowattn::test {
 namespace {

@@ -15,8 +15,8 @@
 #include <utility>
 #include <vector>
 
+#include "device/hexagon.h"
 #include "hexagon_reference.h"
-#include "pilot/devices/hexagon.h"
 #include "shadowattn/device.h"
 
 namespace shadowattn::test {

@@ -1,6 +1,6 @@
 // The order of launches: predictions against a simulation clock tick by clock tick, plans against
 // all orders there are.
-#include "plan/pipeline_order.h"
+#include "device/pipeline_order.h"
 
 #include <gtest/gtest.h>
 

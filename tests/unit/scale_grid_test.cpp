@@ -1,5 +1,5 @@
 // Static scales and multipliers against a search of the whole grid.
-#include "plan/scale_grid.h"
+#include "device/scale_grid.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // Shapes of graphs: buckets against a plain list of what a device takes.
-#include "plan/shape_buckets.h"
+#include "device/shape_buckets.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // SoC files: the one that comes along, every way to get one wrong, and npu-sim that plays one.
-#include "pilot/devices/soc_file.h"
+#include "device/soc_file.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // Costs learnt from observations: what they converge to, and what they shrug off.
-#include "plan/stage_times.h"
+#include "device/stage_times.h"
 
 #include <gtest/gtest.h>
 
