@@ -181,9 +181,10 @@ void print_case(const MaskCase& c, RecordedCall recorded, const Options& options
   const double kept = report.visible_pairs == 0 ? 1.0
                                                 : static_cast<double>(report.kept_pairs) /
                                                       static_cast<double>(report.visible_pairs);
-  std::printf("| %-23s | %9.2f | %8.2f | %9.2f | %14.2f | %14.2f | %5.1f %% |\n", c.name.c_str(),
-              tool::median(ms[0]), tool::median(ms[1]), tool::median(ms[2]), tool::median(dense_x),
-              tool::median(shadow_x), 100.0 * kept);
+  std::printf("| %-23s | %9.2f | %8.2f | %9.2f | %14.2f | %14.2f | %5.1f %% | %7lld |\n",
+              c.name.c_str(), tool::median(ms[0]), tool::median(ms[1]), tool::median(ms[2]),
+              tool::median(dense_x), tool::median(shadow_x), 100.0 * kept,
+              static_cast<long long>(report.lists));
   std::fflush(stdout);
 }
 
@@ -208,9 +209,9 @@ void run(const Options& options) {
               static_cast<long long>(recorded.q.shape[0]), static_cast<long long>(keys));
   std::printf(
       "| mask                    | llama.cpp | dense ms | shadow ms | dense, x llama | "
-      "shadow, x dense | kept    |\n"
+      "shadow, x dense | kept    |   lists |\n"
       "| ----------------------- | ---------:| --------:| ---------:| --------------:| "
-      "--------------:| -------:|\n");
+      "--------------:| -------:| -------:|\n");
   for (const MaskCase& c : mask_cases(keys, rows)) print_case(c, recorded, options, cpu, *executor);
 }
 

@@ -289,7 +289,7 @@ Status LaunchQueue::fetch(const Turn& turn, const Job& job, int32_t lane, size_t
   const DeviceOperandView view{memory + operands.query, memory + operands.key, context.call.key.dim,
                                turn.group.requantisation};
   if (count_invalid(job.scores, seen) > 0) {
-    return {StatusCode::kInternal, "bytes that are no scores"};
+    return {StatusCode::kInternal, "wrong scores: bytes that are none"};
   }
   if (!scores_are_right(job.scores, view, turn.seed, seen)) {
     return {StatusCode::kInternal, "wrong scores"};

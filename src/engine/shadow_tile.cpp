@@ -255,8 +255,7 @@ bool TileWorker::count_kept(const CallContext& context, const QueryTile& tile, i
   const TileCounters before = counters;
   const bool finite = for_each_list(
       context, tile, kv_head, watch, [&](const ListRows& list, const KeyRanks& ranks) {
-        const KeyRange seen = visible_range(context.visibility, list);
-        *visible += std::max<int64_t>(seen.end - seen.begin, 0);
+        *visible += count_seen(context.visibility, list);
         *kept += choose_tokens(context, kv_head, list, ranks, estimate_.error_variance()).count;
         watch.lap(TraceStage::kSelect, &counters.select_ns);
       });

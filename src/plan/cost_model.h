@@ -16,8 +16,8 @@ namespace shadowattn {
 ///   dense  = Σ_tiles keys · dense_key  +  pairs · dense_pair
 ///   shadow = keys · shadow_key  +  Σ_lists (keys · list_key + kept · list_kept)
 ///
-/// all per KV head; `keys` are those that a tile or list sees, `kept` those that it keeps, `pairs`
-/// (row, query head, key) triples.
+/// all per KV head; `keys` are those that a tile sees, or those from the first to the last that a
+/// list sees, `kept` those that it keeps, `pairs` (row, query head, key) triples.
 struct CostModel {
   double dense_key = 0.0;   ///< reading and packing a key for a tile
   double dense_pair = 0.0;  ///< attending to it

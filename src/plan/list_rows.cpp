@@ -1,6 +1,7 @@
 #include "plan/list_rows.h"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 
 namespace shadowattn {
@@ -23,6 +24,17 @@ uint64_t seen_by_any(const Visibility& visibility, const ListRows& list, int64_t
     for (int64_t h = 0; h < heads; ++h) word |= visibility.seen(list.first_head + h, row, first);
   }
   return word;
+}
+
+int64_t count_seen(const Visibility& visibility, const ListRows& list) {
+  const KeyRange range = visible_range(visibility, list);
+  if (range.begin >= range.end) return 0;
+  if (visibility.all_plain()) return range.end - range.begin;
+  int64_t count = 0;
+  for (int64_t first = range.begin; first < range.end; first += kWordKeys) {
+    count += std::popcount(seen_by_any(visibility, list, first));
+  }
+  return count;
 }
 
 }  // namespace shadowattn

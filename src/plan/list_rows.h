@@ -33,4 +33,7 @@ KeyRange visible_range(const Visibility& visibility, const ListRows& list);
 /// Which of the keys first … first + kWordKeys - 1 some row of the list sees (Visibility::seen).
 uint64_t seen_by_any(const Visibility& visibility, const ListRows& list, int64_t first);
 
+/// How many keys some row of the list sees; where all rows are plain, those between them as well.
+int64_t count_seen(const Visibility& visibility, const ListRows& list);
+
 }  // namespace shadowattn

@@ -432,6 +432,7 @@ class SpoilsOneGraph final : public ChangedDevice {
 };
 
 TEST(EngineFault, OneWrongGraphIsEnough) {
+  int64_t invalid = 0;
   for (const int threads : {1, 3}) {
     for (const int8_t add : {int8_t{1}, int8_t{-128}}) {
       for (const float sign : {1.0F, -1.0F}) {
@@ -449,11 +450,13 @@ TEST(EngineFault, OneWrongGraphIsEnough) {
           EXPECT_EQ(bits(p), bits(cpu)) << "call " << call;
           EXPECT_EQ(report.device.rows, 0);
           EXPECT_NE(report.device.note.find("wrong scores"), std::string::npos);
+          invalid += report.device.invalid_scores;
           expect_sums(report);
         }
       }
     }
   }
+  EXPECT_GT(invalid, 0) << "a byte of -128 is no score";
 }
 
 /// Refuses the graphs of one number of keys, as a device does: later, with launches of others
