@@ -139,14 +139,24 @@ Json measure(const Workbench& workbench, const Test& test) {
   return values;
 }
 
+/// From the longest that is measured down, every `effort.prefill_step`-th.
+std::vector<int> lengths_of(const Workbench& workbench) {
+  if (workbench.quick) return {kQuickLengths.begin(), kQuickLengths.end()};
+  std::vector<int> lengths;
+  const int64_t longest = std::min(workbench.effort.longest, workbench.place.model.train_context());
+  int skip = 0;
+  for (auto length = kLengths.rbegin(); length != kLengths.rend(); ++length) {
+    if (*length > longest) continue;
+    if (skip++ % workbench.effort.prefill_step == 0) lengths.insert(lengths.begin(), *length);
+  }
+  return lengths;
+}
+
 std::vector<Part> parts(const Workbench& workbench) {
   std::vector<Part> all;
-  for (const int length :
-       workbench.quick ? std::span<const int>(kQuickLengths) : std::span<const int>(kLengths)) {
+  for (const int length : lengths_of(workbench)) {
     const bool fits = length <= workbench.place.model.train_context();
-    if (!fits || (!workbench.quick && length > workbench.effort.longest) ||
-        workbench.windows(length, 1).empty())
-      continue;
+    if (!fits || workbench.windows(length, 1).empty()) continue;
     const Test test = test_of(workbench, length);
     const std::string tokens = format_count(length) + " tokens";
     const bool whole = test.tokens == test.length;

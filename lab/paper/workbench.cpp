@@ -18,11 +18,11 @@ constexpr int64_t kSmall = 300'000'000;
 }  // namespace
 
 Effort effort_for(const LlamaModel& model, bool quick) {
-  if (quick) return {1024, 4096, 1024, 12, 2, 1024, 1, 2, 1024, 32};
+  if (quick) return {1024, 1, 4096, 1024, 12, 2, 1024, 1, 2, 1024, 32};
   const auto parameters = static_cast<int64_t>(llama_model_n_params(model.get()));
-  if (parameters <= kTiny) return {16384, 4096, 4096, 100, 8, 2048, 4, 5, 16384, 128};
-  if (parameters <= kSmall) return {8192, 512, 1024, 6, 2, 1024, 2, 2, 4096, 64};
-  return {4096, 512, 1024, 4, 2, 512, 2, 1, 4096, 32};
+  if (parameters <= kTiny) return {16384, 1, 4096, 4096, 100, 8, 2048, 4, 5, 16384, 128};
+  if (parameters <= kSmall) return {8192, 2, 512, 1024, 6, 2, 1024, 2, 2, 4096, 64};
+  return {4096, 2, 512, 1024, 4, 2, 512, 2, 1, 4096, 32};
 }
 
 std::vector<int64_t> Workbench::lengths() const {

@@ -21,6 +21,7 @@ struct Text {
 /// How much is measured: what lets all of it end within an hour on two cores.
 struct Effort {
   int64_t longest = 0;               ///< context of any experiment, in tokens
+  int prefill_step = 1;              ///< every n-th length of prompts is timed
   int64_t longest_whole_prompt = 0;  ///< that is timed from its first token to its last
   int64_t prompt = 0;                ///< of questions and texts whose answers are compared
   int trials = 0;                    ///< questions of a kind

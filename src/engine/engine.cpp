@@ -269,7 +269,9 @@ int64_t Engine::Impl::add_tasks(const CallContext& context, const CallPlan& plan
                                 const std::vector<uint8_t>& done, std::vector<Task>& tasks) const {
   int64_t estimated_rows = 0;
   const size_t kv_heads = context.heads.size();
-  for (size_t i = 0; i < plan.tiles.size(); ++i) {
+  // Head after head, for the INT8 keys of one may fit a cache; last rows first: under a causal mask
+  // they are the longest, and a long task at the end would leave the other threads idle.
+  for (size_t i = plan.tiles.size(); i-- > 0;) {
     const QueryTile& tile = plan.tiles[i];
     const size_t at = i * kv_heads + static_cast<size_t>(kv_head);
     if (!plan.dense() && !done.empty() && done[at] != 0) continue;
@@ -312,11 +314,6 @@ void Engine::Impl::run_shadow(CallContext& context, std::vector<HeadLists>& head
   }
   build_keys(context, without_keys, heads, report);
 
-  // Last rows first: under a causal mask they are the longest, and a long task at the end would
-  // leave the other threads idle.
-  std::stable_sort(tasks.begin(), tasks.end(), [](const Task& a, const Task& b) {
-    return a.tile->rows.first > b.tile->rows.first;
-  });
   executor_->run(std::ssize(tasks), [&](int64_t index, int thread) {
     const Task& task = tasks[static_cast<size_t>(index)];
     TileWorker& worker = workers_[static_cast<size_t>(thread)];

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "device/score_check.h"
+#include "device_bytes.h"
 #include "engine_problem.h"
 #include "kernels/family.h"
 #include "select/token_lists.h"
@@ -14,51 +15,10 @@ namespace {
 
 using test::Problem;
 
-constexpr int64_t kHeads = 2;
-constexpr int64_t kDim = 16;
-
-/// INT8 operands of one KV head and the scores of two tiles of keys.
-struct Scored {
-  explicit Scored(int64_t rows, Requantisation r = {.mantissa = 140, .shift = 3}) {
-    test::Random random(3);
-    queries.resize(static_cast<size_t>(rows * kHeads * kDim));
-    keys.resize(static_cast<size_t>(192 * kDim));
-    for (int8_t& q : queries) q = static_cast<int8_t>(random.integer(-127, 127));
-    for (int8_t& k : keys) k = static_cast<int8_t>(random.integer(-127, 127));
-    first.resize(static_cast<size_t>(rows * kHeads * 128));
-    second.resize(static_cast<size_t>(rows * kHeads * 64));
-    for (int64_t i = 0; i < rows * kHeads; ++i) {
-      for (int64_t j = 0; j < 192; ++j) {
-        int64_t sum = 0;
-        for (int64_t d = 0; d < kDim; ++d) {
-          sum += int64_t{queries[size_t(i * kDim + d)]} * keys[size_t(j * kDim + d)];
-        }
-        at(i, j) = test::reference_requantised(sum, r.mantissa, r.shift);
-      }
-    }
-    scale.assign(static_cast<size_t>(rows * kHeads), 0.01F);
-    tiles = {{first.data(), 0, 128}, {second.data(), 128, 64}};
-    scores.tiles = tiles;
-    scores.rows = {0, rows};
-    scores.heads = kHeads;
-    scores.query_scale = scale.data();
-    scores.log2_per_unit = 0.5;
-    view = {queries.data(), keys.data(), kDim, r};
-  }
-
-  int8_t& at(int64_t i, int64_t j) {
-    return j < 128 ? first[size_t(i * 128 + j)] : second[size_t(i * 64 + j - 128)];
-  }
-
-  std::vector<int8_t> queries;
-  std::vector<int8_t> keys;
-  std::vector<int8_t> first;
-  std::vector<int8_t> second;
-  std::vector<float> scale;
-  std::vector<DeviceScores::KeyTileScores> tiles;
-  DeviceScores scores;
-  DeviceOperandView view;
-};
+using test::MadeList;
+using test::Scored;
+constexpr int64_t kHeads = test::kDeviceHeads;
+constexpr int64_t kDim = test::kDeviceDim;
 
 TEST(ScoreCheck, RightScoresPass) {
   const Scored s(9);
@@ -142,42 +102,6 @@ TEST(ScoreCheck, AnyBytesAreSafe) {
   }
 }
 
-/// The list that a budget makes of a device's scores, by ranks or row by row: keys that some row
-/// may see, each once, in order.
-struct MadeList {
-  MadeList(const Scored& s, const Visibility& visibility, const ListRows& list,
-           const ListBudget& budget, bool ranks, const ScoreRankKernel& rank,
-           const SelectKernel& select) {
-    const EngineOptions options = {.keep_floor = 0, .sink = 1, .recent = 2};
-    const int64_t visible = visible_range(visibility, list).end;
-    DeviceEstimate estimate;
-    estimate.reserve(list.count(), visible, ranks);
-    TokenSelector selector;
-    selector.reserve(visible);
-    KeyRanks importance{.most_mass = most_mass_of(list.count())};
-    if (ranks) {
-      estimate.ranks(s.scores, visibility, list, rank, select);
-      if (budget.by_mass()) estimate.leave_out_unseen(s.scores, visibility, list);
-      importance.rank = estimate.rows().row(0);
-    } else {
-      estimate.scores(s.scores, visibility, list, rank);
-      importance.rank =
-          selector.merge(visibility, list, 0, estimate.rows(), budget.by_mass(), select);
-    }
-    const TokenList tokens = selector.select(options, budget, visibility, list, importance, select);
-    count = tokens.count;
-    lost = selector.estimated_lost();
-    for (int64_t i = 0; i < count; ++i) {
-      real =
-          real && tokens.key(i) >= (i > 0 ? tokens.key(i - 1) + 1 : 0) && tokens.key(i) < visible;
-    }
-  }
-
-  int64_t count = 0;
-  double lost = 0.0;
-  bool real = true;
-};
-
 /// -128 is no score, but a device that answers it where nobody looks must not make a list of keys
 /// that are not there.
 TEST(DeviceEstimate, ScoresOutOfRangeGiveListsOfRealKeys) {
@@ -210,34 +134,16 @@ TEST(DeviceEstimate, ScoresOutOfRangeGiveListsOfRealKeys) {
   }
 }
 
-/// A device may be broken in any way: whatever bytes it returns and whatever the scales are, lists
-/// hold keys that some row may see, each once, in order, and a share of mass is a share.
 TEST(DeviceEstimate, AnyBytesGiveListsOfRealKeys) {
-  Problem p({kHeads, 1, 4, 180, kDim, 16});
-  p.set_causal(170);
-  const std::unique_ptr<Executor> executor = make_thread_pool(1);
-  const Visibility visibility(p.call, *executor);
-  const SelectKernel& select = best_kernel(select_kernels(), detect_cpu_features());
-  const ScoreRankKernel& rank = best_kernel(score_rank_kernels(), detect_cpu_features());
-  const ListRows list{{0, 4}, 0, kHeads};
   test::Random random(23);
   for (int round = 0; round < 3000; ++round) {
-    Scored s(4);
-    const int64_t low = random.integer(-128, 127);
-    const int64_t high = random.integer(low, 127);
-    for (int64_t i = 0; i < 4 * kHeads; ++i) {
-      s.scale[static_cast<size_t>(i)] = static_cast<float>(std::exp2(random.integer(-20, 20)));
-      for (int64_t j = 0; j < 192; ++j) s.at(i, j) = static_cast<int8_t>(random.integer(low, high));
-    }
-    s.scores.log2_per_unit = std::exp2(random.integer(-12, 12)) * (random.chance(0.5) ? 1 : -1);
-    const bool by_mass = random.chance(0.5);
-    const bool ranks = random.chance(0.5);
-    const ListBudget budget = by_mass ? ListBudget{1.0, 0.05, 0} : ListBudget{0.3, 0.0, 0};
-    const MadeList made(s, visibility, list, budget, ranks, rank, select);
-    ASSERT_GT(made.count, 2) << round;
-    ASSERT_TRUE(made.real) << round;
-    ASSERT_GE(made.lost, 0.0) << round;
-    ASSERT_LE(made.lost, 1.0) << round;
+    // All of a kind, few kinds, or anything.
+    const int64_t low = random.integer(0, 255);
+    const int64_t high = random.integer(low, 255);
+    std::vector<uint8_t> bytes(static_cast<size_t>(random.integer(1, 2000)));
+    for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random.integer(low, high));
+    bytes.front() = static_cast<uint8_t>(random.integer(0, 7));
+    ASSERT_EQ(test::check_device_bytes(bytes), "") << round;
   }
 }
 
