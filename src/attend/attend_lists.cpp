@@ -4,6 +4,7 @@
 #include <bit>
 #include <limits>
 
+#include "attend/biased_rows.h"
 #include "attend/row_state.h"
 
 namespace shadowattn {
@@ -69,20 +70,11 @@ void ListAttender::fill_bias(const Visibility& visibility, const ListRows& rows,
                              const TokenList& run) {
   float* bias = bias_.data();
   std::fill_n(bias, run.count * padded_rows_, 0.0F);  // padding rows: any finite value
-  float values[kAttendBlock];
-  for (int64_t i = 0; i < rows.count(); ++i) {
-    const int64_t head = rows.head(i);
-    if (!visibility.row(head, rows.row(i)).biased) continue;  // its bits say it all
-    const bool as_before =
-        i > 0 && rows.row(i) == rows.row(i - 1) && visibility.same_keys(head, rows.head(i - 1));
-    if (!as_before) {
-      visibility.mask_values(head, rows.row(i), run.keys, run.first, run.count, values);
-    }
-    const float slope = visibility.slope(head);
+  for_each_biased_row(visibility, rows, run, [&](int64_t i, const float* values, float slope) {
     for (int64_t j = 0; j < run.count; ++j) {
       bias[j * padded_rows_ + i] = Visibility::scaled_bias(values[j], slope);
     }
-  }
+  });
 }
 
 void ListAttender::tile_block(const AttentionCall& call, const Visibility& visibility,

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "attend/biased_rows.h"
 #include "attend/row_state.h"
 
 namespace shadowattn {
@@ -72,27 +73,19 @@ bool ListAttender16::start(const AttentionCall& call, const Group& group,
 
 bool ListAttender16::fill_bias(const Visibility& visibility, const Group& group,
                                const TokenList& run) {
-  const ListRows& rows = group.rows;
-  float values[kAttendBlock] = {};
+  float* biases = bias_.data() + group.first * kAttendBlock;
+  std::fill_n(biases, group.rows.count() * kAttendBlock, 0.0F);
   bool exact = true;
-  for (int64_t i = 0; i < rows.count(); ++i) {
-    const int64_t head = rows.head(i);
-    float* bias = bias_.data() + (group.first + i) * kAttendBlock;
-    std::fill_n(bias, kAttendBlock, 0.0F);
-    if (!visibility.row(head, rows.row(i)).biased) continue;  // its bits say it all
-    const bool as_before =
-        i > 0 && rows.row(i) == rows.row(i - 1) && visibility.same_keys(head, rows.head(i - 1));
-    if (!as_before) {
-      visibility.mask_values(head, rows.row(i), run.keys, run.first, run.count, values);
-    }
-    const float slope = visibility.slope(head);
-    for (int64_t j = 0; j < run.count; ++j) {
-      const float natural = Visibility::scaled_bias(values[j], slope);
-      bias[j] = natural * kLog2E;
-      // The lowest float is not hidden; in log2 units it would be.
-      exact = exact && std::isinf(bias[j]) == std::isinf(natural);
-    }
-  }
+  for_each_biased_row(visibility, group.rows, run,
+                      [&](int64_t i, const float* values, float slope) {
+                        for (int64_t j = 0; j < run.count; ++j) {
+                          const float natural = Visibility::scaled_bias(values[j], slope);
+                          const float bias = natural * kLog2E;
+                          biases[i * kAttendBlock + j] = bias;
+                          // The lowest float is not hidden; in log2 units it would be.
+                          exact = exact && std::isinf(bias) == std::isinf(natural);
+                        }
+                      });
   return exact;
 }
 

@@ -300,7 +300,10 @@ void Engine::Impl::run_shadow(CallContext& context, std::vector<HeadLists>& head
     choose_lists(context, open, heads);
   }
 
-  HeadPlans plans{plan_dense(context), std::vector<CallPlan>(heads.size())};
+  HeadPlans plans{{}, std::vector<CallPlan>(heads.size())};
+  const bool any_dense =
+      std::ranges::any_of(heads, [](const HeadLists& head) { return head.lists.dense; });
+  if (any_dense) plans.dense = plan_dense(context);
   std::vector<int64_t> without_keys;
   std::vector<Task> tasks;
   for (int64_t h = 0; h < kv_heads; ++h) {

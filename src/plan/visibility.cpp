@@ -5,6 +5,8 @@
 #include <limits>
 #include <type_traits>
 
+#include "kernels/half.h"
+
 namespace shadowattn {
 namespace {
 
@@ -14,15 +16,7 @@ constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 bool hidden(uint16_t half) { return half == kHalfMinusInfinity; }
 bool hidden(float value) { return value == kMinusInfinity; }
 
-/// As half_to_float, without branches: the compiler vectorises loops of it.
-float to_float(uint16_t half) {
-  const uint32_t magnitude = half & 0x7FFFU;
-  // As a float of the same exponent field, 112 too small: 2^112 is exact, also for subnormals.
-  const float scaled = std::bit_cast<float>(magnitude << 13) * 0x1p112F;
-  uint32_t bits = std::bit_cast<uint32_t>(scaled);
-  bits |= magnitude >= 0x7C00U ? 0x7F800000U : 0U;  // infinity, NaN
-  return std::bit_cast<float>(bits | static_cast<uint32_t>(half & 0x8000U) << 16);
-}
+float to_float(uint16_t half) { return half_to_float(half); }
 float to_float(float value) { return value; }
 
 /// Calls step(pointer to the row's elements), of the type that the mask has.

@@ -8,18 +8,14 @@
 
 #include "engine/mask_memory.h"
 #include "engine_problem.h"
+#include "mask_case.h"
 #include "select/visible_keys.h"
 
 namespace shadowattn {
 namespace {
 
+using test::MaskCase;
 using test::Problem;
-
-struct MaskCase {
-  std::string label;
-  void (*prepare)(Problem& p);
-  friend void PrintTo(const MaskCase& c, std::ostream* out) { *out << c.label; }
-};
 
 std::vector<MaskCase> mask_cases() {
   return {
@@ -47,8 +43,6 @@ std::vector<MaskCase> mask_cases() {
        }},
   };
 }
-
-std::string label(const testing::TestParamInfo<MaskCase>& info) { return info.param.label; }
 
 class SeenKeysTest : public testing::TestWithParam<MaskCase> {
  protected:
@@ -133,7 +127,7 @@ TEST_P(SeenKeysTest, VisibleKeysAreAllThatSomeRowSees) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Masks, SeenKeysTest, testing::ValuesIn(mask_cases()), label);
+INSTANTIATE_TEST_SUITE_P(Masks, SeenKeysTest, testing::ValuesIn(mask_cases()), test::mask_label);
 
 // --- Masks that are read once -------------------------------------------------------------------
 

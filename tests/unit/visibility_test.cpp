@@ -4,19 +4,15 @@
 #include <gtest/gtest.h>
 
 #include "engine_problem.h"
+#include "mask_case.h"
 #include "selection_reference.h"
 
 namespace shadowattn {
 namespace {
 
 using test::Layout;
+using test::MaskCase;
 using test::Problem;
-
-struct MaskCase {
-  std::string label;
-  void (*prepare)(Problem& p);
-  friend void PrintTo(const MaskCase& c, std::ostream* out) { *out << c.label; }
-};
 
 std::vector<MaskCase> mask_cases() {
   return {
@@ -80,8 +76,6 @@ std::vector<MaskCase> mask_cases() {
       {"alibi", [](Problem& p) { p.set_alibi(80); }},
   };
 }
-
-std::string label(const testing::TestParamInfo<MaskCase>& info) { return info.param.label; }
 
 class VisibilityTest : public testing::TestWithParam<MaskCase> {
  protected:
@@ -252,7 +246,7 @@ TEST_P(VisibilityTest, ThreadsDoNotMatter) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Masks, VisibilityTest, testing::ValuesIn(mask_cases()), label);
+INSTANTIATE_TEST_SUITE_P(Masks, VisibilityTest, testing::ValuesIn(mask_cases()), test::mask_label);
 
 // --- Sequences
 // ------------------------------------------------------------------------------------
