@@ -1,7 +1,7 @@
 // The one configuration string, as the plug-in reads it from the environment variable SHADOWATTN:
 //
-//   mode=shadow,attn_error=0.01,keep=1,sink=4,recent=64,floor=256,rows=8,share_heads=yes,threads=2,
-//   min_rows=0,report=out.json,isa=avx2
+//   mode=shadow,attn_error=0.01,keep=1,output_error=0.02,sink=4,recent=64,floor=256,rows=8,
+//   share_heads=yes,threads=2,min_rows=0,report=out.json,isa=avx2
 #pragma once
 
 #include <string>
@@ -25,7 +25,8 @@ struct Ablation {
 struct Config {
   /// mode=off: the plug-in claims nothing and the host attends by itself.
   bool enabled = true;
-  EngineOptions engine;
+  /// Lists by output_error; a string that says keep or attn_error asks for lists by those.
+  EngineOptions engine{.output_error = 0.02};
   /// Threads to use; 0: as many as the host asks for.
   int threads = 0;
   /// Attention calls with fewer query rows are left to the host. 0: the plug-in decides (few rows

@@ -52,6 +52,12 @@ enum class Precision {
 /// `recent` visible tokens and each row's own token are always in, and count as kept.
 struct EngineOptions {
   Mode mode = Mode::kShadow;
+  /// Relative error that a layer's output may have, in [0, 1): a token is in a list when what it
+  /// changes in the output is above a threshold that keeps the sum of all others' below this; those
+  /// others count as the mean of their page of 16 (kernels/keep/keep.h). 0: lists by mass or share,
+  /// as the next two say, without means. Where the method cannot be used (ALiBi, soft-capped
+  /// logits, a profile, a device) lists are by attn_error.
+  double output_error = 0.0;
   double keep = 1.0;  ///< share of visible tokens, in (0, 1]
   /// Share of softmax mass that a query may lose, in [0, 1): of the tokens by which it is allowed,
   /// a list keeps the fewest that leave its rows, on average, 1 - attn_error of their mass (by the
@@ -152,6 +158,9 @@ struct RowSample {
   double oracle_lost = 0.0;     ///< mass outside its `kept` best keys
   int64_t oracle_kept = 0;      ///< fewest keys with as much mass as its list
   double recall = 0.0;          ///< share of its `kept` best keys that are in its list
+  /// Squared distance of its output from the exact one, over the mean squared length of the layer's
+  /// output rows; 0 but for lists by output_error.
+  double squared_error = 0.0;
 };
 
 /// What one call did. Times are sums over threads, in nanoseconds.
@@ -175,6 +184,9 @@ struct CallReport {
   double estimated_lost = 0.0;
   int64_t estimated_rows = 0;
   std::vector<RowSample> samples;
+  /// Relative error of the whole output that the estimate predicts of lists by output_error, in
+  /// quadrature: sqrt(Σ |error|² / Σ |output|²).
+  double predicted_error = 0.0;
   int64_t pilot_ns = 0;  ///< quantising included
   int64_t select_ns = 0;
   int64_t attend_ns = 0;

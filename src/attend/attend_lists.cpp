@@ -143,9 +143,11 @@ void ListAttender::row_block(const AttentionCall& call, const Visibility& visibi
   }
 }
 
-void ListAttender::finish(const AttentionCall& call, const ListRows& rows, float* states) {
+void ListAttender::finish(const AttentionCall& call, const ListRows& rows, float* states,
+                          const FarField* far) {
   const int64_t value_dim = call.value.dim;
   for (int64_t i = 0; i < rows.count(); ++i) {
+    if (far != nullptr) far->add(i, value_dim, sum_.data() + i, out_.data() + i * value_dim);
     const RowState state{max_.data()[i], sum_.data()[i], out_.data() + i * value_dim};
     if (states != nullptr) {
       store_state(state, value_dim, states + i * state_floats(value_dim));
@@ -157,7 +159,7 @@ void ListAttender::finish(const AttentionCall& call, const ListRows& rows, float
 
 int64_t ListAttender::attend(const AttentionCall& call, const Visibility& visibility,
                              int64_t kv_head, const ListRows& rows, const TokenList& list,
-                             const AttendKernel& kernel, float* states) {
+                             const AttendKernel& kernel, float* states, const FarField* far) {
   start(call, visibility, rows, kernel);
   seen_.start(visibility, list);
   seen_.add(rows);
@@ -172,7 +174,7 @@ int64_t ListAttender::attend(const AttentionCall& call, const Visibility& visibi
       tile_block(call, visibility, kv_head, rows, run, view, kernel);
     }
   }
-  finish(call, rows, states);
+  finish(call, rows, states, far);
   return pairs_;
 }
 

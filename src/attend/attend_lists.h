@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "attend/far_field.h"
 #include "attend/seen_keys.h"
 #include "kernels/attend/attend.h"
 #include "kernels/scratch.h"
@@ -26,11 +27,11 @@ class ListAttender {
                const AttendKernel& kernel);
 
   /// Every row of `rows` attends to those keys of `list` that it may see. Writes call.output, or,
-  /// when `states` is not null, the rows' states (attend/row_state.h) there. Returns how many
-  /// (row, key) pairs that were.
+  /// when `states` is not null, the rows' states (attend/row_state.h) there. `far`: what the rows
+  /// get of other keys, or null. Returns how many (row, key) pairs that were.
   int64_t attend(const AttentionCall& call, const Visibility& visibility, int64_t kv_head,
                  const ListRows& rows, const TokenList& list, const AttendKernel& kernel,
-                 float* states = nullptr);
+                 float* states = nullptr, const FarField* far = nullptr);
 
   int64_t scratch_bytes() const;
 
@@ -44,7 +45,7 @@ class ListAttender {
   void row_block(const AttentionCall& call, const Visibility& visibility, int64_t kv_head,
                  const ListRows& rows, const TokenList& run, BlockView view,
                  const AttendKernel& kernel);
-  void finish(const AttentionCall& call, const ListRows& rows, float* states);
+  void finish(const AttentionCall& call, const ListRows& rows, float* states, const FarField* far);
 
   int64_t padded_rows_ = 0;
   int64_t pairs_ = 0;

@@ -124,7 +124,8 @@ bool ListAttender16::attend_block(const AttentionCall& call, const Visibility& v
   return true;
 }
 
-void ListAttender16::finish(const AttentionCall& call, const Group& group, float* states) {
+void ListAttender16::finish(const AttentionCall& call, const Group& group, float* states,
+                            const FarField* far) {
   const int64_t value_dim = call.value.dim;
   for (int64_t i = 0; i < group.rows.count(); ++i) {
     const int64_t at = group.first + i;
@@ -132,6 +133,7 @@ void ListAttender16::finish(const AttentionCall& call, const Group& group, float
     for (int64_t lane = 0; lane < kAttend16Lanes; ++lane) {
       state.sum += sum_.data()[at * kAttend16Lanes + lane];
     }
+    if (far != nullptr) far->add(at, value_dim, &state.sum, out_.data() + at * value_dim);
     if (states != nullptr) {
       store_state(state, value_dim, states + at * state_floats(value_dim));
     } else {
@@ -143,7 +145,7 @@ void ListAttender16::finish(const AttentionCall& call, const Group& group, float
 bool ListAttender16::attend(const AttentionCall& call, const Visibility& visibility,
                             int64_t kv_head, std::span<const ListRows> groups,
                             const TokenList& list, const Attend16Kernel& kernel, int64_t* pairs,
-                            float* states) {
+                            float* states, const FarField* far) {
   biased_ = false;
   pairs_ = 0;
   seen_.start(visibility, list);
@@ -177,7 +179,7 @@ bool ListAttender16::attend(const AttentionCall& call, const Visibility& visibil
   }
   if (!all_finite(out_.data(), rows * call.value.dim)) return false;
   for_each_group([&](const Group& group) {
-    finish(call, group, states);
+    finish(call, group, states, far);
     return true;
   });
   *pairs += pairs_;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include "attend/far_field.h"
 #include "attend/seen_keys.h"
 #include "kernels/attend16/attend16.h"
 #include "kernels/scratch.h"
@@ -27,7 +28,7 @@ class ListAttender16 {
   /// too large for 16 bits: then f32 must do. *pairs is added to.
   bool attend(const AttentionCall& call, const Visibility& visibility, int64_t kv_head,
               std::span<const ListRows> groups, const TokenList& list, const Attend16Kernel& kernel,
-              int64_t* pairs, float* states = nullptr);
+              int64_t* pairs, float* states = nullptr, const FarField* far = nullptr);
 
   int64_t scratch_bytes() const;
 
@@ -44,7 +45,7 @@ class ListAttender16 {
   bool fill_bias(const Visibility& visibility, const Group& group, const TokenList& run);
   bool attend_block(const AttentionCall& call, const Visibility& visibility, const Group& group,
                     const TokenList& run, int64_t position, const Attend16Kernel& kernel);
-  void finish(const AttentionCall& call, const Group& group, float* states);
+  void finish(const AttentionCall& call, const Group& group, float* states, const FarField* far);
 
   bool biased_ = false;  // something is added to the logits of some row
   int64_t pairs_ = 0;

@@ -165,7 +165,8 @@ RowSample RowSampler::measure(const AttentionCall& call, const Visibility& visib
   sample.head = static_cast<int32_t>(head);
   sample.row = static_cast<int32_t>(row);
   sample.visible = static_cast<int64_t>(index_.size());
-  if (index_.empty() || !normalise(call, head, kernel)) return sample;
+  finite_ = !index_.empty() && normalise(call, head, kernel);
+  if (!finite_) return sample;
 
   // Lists and the keys seen are both ascending.
   double kept_mass = 0.0;
@@ -198,10 +199,36 @@ RowSample RowSampler::measure(const AttentionCall& call, const Visibility& visib
   return sample;
 }
 
+double RowSampler::squared_error(const AttentionCall& call, int64_t head, int64_t row,
+                                 const AttendKernel& kernel) {
+  if (!finite_) return 0.0;
+  const int64_t dim = call.value.dim;
+  const int64_t kv_head = head / (call.query.heads / call.key.heads);
+  const RowSource source{call.value.row(kv_head, 0), call.value.type, call.value.row_stride};
+  exact_.assign(static_cast<size_t>(dim), 0.0);
+  keys_.resize(static_cast<size_t>(kAttendBlock * std::max(dim, call.key.dim)));
+  for (size_t first = 0; first < index_.size(); first += kAttendBlock) {
+    const auto count = static_cast<int64_t>(std::min<size_t>(kAttendBlock, index_.size() - first));
+    kernel.gather(source, index_.data() + first, 0, count, dim, keys_.data());
+    for (int64_t j = 0; j < count; ++j) {
+      const double weight = weight_[first + static_cast<size_t>(j)];
+      const float* value = keys_.data() + j * dim;
+      for (int64_t d = 0; d < dim; ++d) exact_[static_cast<size_t>(d)] += weight * value[d];
+    }
+  }
+  double sum = 0.0;
+  const float* output = call.output.row(head, row);
+  for (int64_t d = 0; d < dim; ++d) {
+    const double difference = output[d] - exact_[static_cast<size_t>(d)];
+    sum += difference * difference;
+  }
+  return sum;
+}
+
 int64_t RowSampler::scratch_bytes() const {
   const auto bytes = [](const auto& v) { return v.capacity() * sizeof(v[0]); };
   return static_cast<int64_t>(bytes(keys_) + bytes(query_) + bytes(index_) + bytes(weight_) +
-                              bytes(members_) + bytes(kept_) + bytes(buckets_));
+                              bytes(members_) + bytes(kept_) + bytes(exact_) + bytes(buckets_));
 }
 
 }  // namespace shadowattn

@@ -34,6 +34,11 @@ class RowSampler {
   RowSample measure(const AttentionCall& call, const Visibility& visibility, int64_t head,
                     int64_t row, const TokenList& list, const AttendKernel& kernel);
 
+  /// After `measure` of the row: squared distance of call.output's row from the exact one. 0 when
+  /// a logit was NaN or infinite.
+  double squared_error(const AttentionCall& call, int64_t head, int64_t row,
+                       const AttendKernel& kernel);
+
   int64_t scratch_bytes() const;
 
  private:
@@ -62,11 +67,13 @@ class RowSampler {
   /// How many of the best have at least this mass.
   int64_t fewest(double mass);
 
+  bool finite_ = false;         // the logits of the last row
   std::vector<float> keys_;     // [kAttendBlock][dim]
   std::vector<float> query_;    // [dim]
   std::vector<int32_t> index_;  // keys seen
   std::vector<double> weight_;  // [keys seen] softmax shares
   std::vector<double> kept_;    // of those in the list
+  std::vector<double> exact_;   // [value_dim]
   std::vector<Bucket> buckets_;
   std::vector<double> members_;  // of one bucket, largest first
 };

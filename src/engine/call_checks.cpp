@@ -103,6 +103,10 @@ Status check_options(const EngineOptions& o) {
     return Status::invalid_argument("attn_error must be in [0, 1), not " +
                                     std::to_string(o.attn_error));
   }
+  if (!(o.output_error >= 0.0 && o.output_error < 1.0)) {
+    return Status::invalid_argument("output_error must be in [0, 1), not " +
+                                    std::to_string(o.output_error));
+  }
   if (o.sample_every < 0) return Status::invalid_argument("sample_every must not be negative");
   if (o.keep_floor < 0 || o.sink < 0 || o.recent < 0) {
     return Status::invalid_argument("keep_floor, sink and recent must not be negative");

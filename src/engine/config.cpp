@@ -24,6 +24,14 @@ bool set_keep(std::string_view text, Config& config) {
   const auto number = parse_number<double>(text);
   if (!number || !(*number > 0.0 && *number <= 1.0)) return false;  // also refuses NaN
   config.engine.keep = *number;
+  config.engine.output_error = 0.0;
+  return true;
+}
+
+bool set_output_error(std::string_view text, Config& config) {
+  const auto number = parse_number<double>(text);
+  if (!number || !(*number >= 0.0 && *number < 1.0)) return false;
+  config.engine.output_error = *number;
   return true;
 }
 
@@ -31,6 +39,7 @@ bool set_attn_error(std::string_view text, Config& config) {
   const auto number = parse_number<double>(text);
   if (!number || !(*number >= 0.0 && *number < 1.0)) return false;
   config.engine.attn_error = *number;
+  config.engine.output_error = 0.0;
   return true;
 }
 
@@ -92,11 +101,15 @@ constexpr ConfigKey kKeys[] = {
      "sparse attention; exact attention by our kernels; everything left to the host", set_mode,
      format_mode},
     {"attn_error", "0 up to but not 1",
-     "share of softmax mass that a query may lose; 0: lists keep what keep says", set_attn_error,
-     [](const Config& c) { return format_number(c.engine.attn_error); }},
+     "share of softmax mass that a query may lose; 0: lists keep what keep says; sets output_error "
+     "to 0, as keep does",
+     set_attn_error, [](const Config& c) { return format_number(c.engine.attn_error); }},
     {"keep", "a number above 0 and at most 1",
      "share of the visible tokens that a list keeps at most", set_keep,
      [](const Config& c) { return format_number(c.engine.keep); }},
+    {"output_error", "0 up to but not 1",
+     "relative error that a layer's output may have; 0: lists by attn_error and keep",
+     set_output_error, [](const Config& c) { return format_number(c.engine.output_error); }},
     {"floor", "0 ... 1073741824", "a list keeps at least so many tokens",
      [](std::string_view t, Config& c) { return set_int(t, 0, kMaxTokens, c.engine.keep_floor); },
      [](const Config& c) { return std::to_string(c.engine.keep_floor); }},
@@ -180,8 +193,8 @@ std::vector<const ConfigKey*> all_keys() {
 }
 
 /// The keys that users need; the others are for experiments and devices (docs/expert-keys.md).
-constexpr std::string_view kUserKeys[] = {"mode",   "attn_error", "threads", "profile",
-                                          "report", "trace",      "device"};
+constexpr std::string_view kUserKeys[] = {"mode",    "output_error", "attn_error", "threads",
+                                          "profile", "report",       "trace",      "device"};
 
 bool for_users(const ConfigKey& key) {
   return std::find(std::begin(kUserKeys), std::end(kUserKeys), key.name) != std::end(kUserKeys);

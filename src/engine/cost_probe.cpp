@@ -106,7 +106,8 @@ class ProbeCall {
 };
 
 /// Shortest time of a few calls, in nanoseconds: what disturbs a call only makes it longer.
-Result<double> time_call(EngineOptions options, const AttentionCall& call) {
+Result<double> time_call(EngineOptions options, const AttentionCall& call,
+                         CallReport* report = nullptr) {
   constexpr int kRuns = 4;             // the first one warms up
   constexpr double kLongEnough = 5e6;  // slow kernels need no repetition
   InlineExecutor executor;
@@ -117,7 +118,7 @@ Result<double> time_call(EngineOptions options, const AttentionCall& call) {
   double shortest = 1e300;
   for (int run = 0; run < kRuns; ++run) {
     const auto start = std::chrono::steady_clock::now();
-    if (Status status = engine.value().attend(call); !status.ok()) return status;
+    if (Status status = engine.value().attend(call, report); !status.ok()) return status;
     const double ns =
         std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count();
     shortest = std::min(shortest, ns);
@@ -179,6 +180,61 @@ Result<CostModel> measure_costs(const EngineOptions& options, const CostShape& s
   model.list_key = std::max(per_set / keys - 0.1 * model.list_kept, 0.0);
   model.shadow_key =
       std::max(times[2] / keys - lists * (model.list_key + 0.1 * model.list_kept), 0.0);
+  return model;
+}
+
+Result<CostModel> measure_error_costs(const EngineOptions& options, const CostShape& shape,
+                                      int64_t list_rows) {
+  CostShape head = shape;  // a list is of one head
+  head.group_heads = 1;
+  ProbeCall probe(head, kLists * list_rows);
+  EngineOptions dense = options;
+  dense.mode = Mode::kDense;
+  EngineOptions few = options;
+  few.mode = Mode::kShadow;
+  few.sample_every = 0;
+  few.output_error = 0.5;  // of noise; what it keeps is counted
+  EngineOptions many = few;
+  many.output_error = 0.1;
+  struct Timed {
+    double ns;
+    double kept;  ///< keys per list
+  };
+  const auto time = [&](const EngineOptions& o, int64_t rows) -> Result<Timed> {
+    AttentionCall call = probe.call(rows);
+    call.layer = 0;  // the first run finds the energy
+    CallReport report;
+    Result<double> ns = time_call(o, call, &report);
+    if (!ns.ok()) return ns.status();
+    return Timed{ns.value(), static_cast<double>(report.kept_pairs) / static_cast<double>(rows)};
+  };
+  const Result<Timed> one = time(dense, 1);
+  if (!one.ok()) return one.status();
+  const Result<Timed> tile = time(dense, list_rows);
+  if (!tile.ok()) return tile.status();
+  const Result<Timed> single = time(few, list_rows);
+  if (!single.ok()) return single.status();
+  const Result<Timed> twice = time(few, kLists * list_rows);
+  if (!twice.ok()) return twice.status();
+  const Result<Timed> more = time(many, kLists * list_rows);
+  if (!more.ok()) return more.status();
+
+  const auto keys = static_cast<double>(kKeys);
+  const auto rows = static_cast<double>(list_rows);
+  CostModel model;
+  model.dense_pair = std::max(tile.value().ns - one.value().ns, 0.0) / ((rows - 1.0) * keys);
+  model.dense_key = std::max(one.value().ns / keys - model.dense_pair, 0.0);
+  const double kept = more.value().kept - twice.value().kept;
+  if (kept > 0.0) {
+    model.list_kept =
+        std::max(more.value().ns - twice.value().ns, 0.0) / (kept * static_cast<double>(kLists));
+  }
+  const double list = std::max(twice.value().ns - single.value().ns, 0.0);
+  model.list_key = std::max(list - twice.value().kept * model.list_kept, 0.0) / keys;
+  model.shadow_key =
+      std::max(single.value().ns - single.value().kept * model.list_kept, 0.0) / keys -
+      model.list_key;
+  model.shadow_key = std::max(model.shadow_key, 0.0);
   return model;
 }
 

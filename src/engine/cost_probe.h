@@ -24,4 +24,9 @@ struct CostShape {
 Result<CostModel> measure_costs(const EngineOptions& options, const CostShape& shape,
                                 const CostModel* dense = nullptr);
 
+/// The same for lists of `list_rows` rows of one head chosen by options.output_error: list_key and
+/// list_kept are of one such list. Throws std::bad_alloc.
+Result<CostModel> measure_error_costs(const EngineOptions& options, const CostShape& shape,
+                                      int64_t list_rows);
+
 }  // namespace shadowattn

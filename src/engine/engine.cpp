@@ -13,6 +13,7 @@
 #include "baselines/baselines.h"
 #include "device/device_pilot.h"
 #include "engine/call_checks.h"
+#include "engine/error_lists.h"
 #include "engine/list_chooser.h"
 #include "engine/mask_memory.h"
 #include "engine/shadow_tile.h"
@@ -53,6 +54,7 @@ class Engine::Impl {
         features_(features),
         kernels_(choose_kernels(features, options_.precision)),
         chooser_(options_),
+        error_lists_(options_),
         owned_executor_(std::move(owned)),
         executor_(executor != nullptr ? executor : owned_executor_.get()) {
     for (int32_t i = 0; i < executor_->threads(); ++i) workers_.emplace_back(i);
@@ -125,6 +127,7 @@ class Engine::Impl {
   CpuFeatures features_;
   KernelSet kernels_;
   ListChooser chooser_;
+  ErrorLists error_lists_;
   std::unique_ptr<Executor> owned_executor_;
   Executor* executor_;
   std::vector<TileWorker> workers_;
@@ -332,7 +335,7 @@ void Engine::Impl::sum_up(const AttentionCall& call, const Visibility& visibilit
   report->heads = call.query.heads;
   report->keys = call.key.rows;
   report->visible_pairs = sum_visible(visibility, call.query.heads);
-  report->scratch_bytes = keys_.scratch_bytes() + states_.bytes();
+  report->scratch_bytes = keys_.scratch_bytes() + states_.bytes() + error_lists_.scratch_bytes();
   if (device_pilot_ != nullptr) report->scratch_bytes += device_pilot_->scratch_bytes();
   for (const TileWorker& worker : workers_) {
     report->lists += worker.counters.lists;
@@ -377,8 +380,13 @@ void Engine::Impl::attend(const AttentionCall& call, CallReport* report) {
   }
   const int64_t dense_rows = this->dense_rows(call);
   CallPlan plan = plan_call(options_, visibility, group_heads, dense_target());
+  const bool by_error = device_pilot_ == nullptr && ErrorLists::takes(options_, call, visibility);
   std::vector<HeadLists> heads;
-  if (!plan.dense()) {
+  if (by_error && !plan.dense() && !error_lists_.pays(call, visibility)) {
+    plan = {};
+    plan.dense_reason = DenseReason::kFaster;
+    plan.tiles = dense_tiles(visibility, group_heads, dense_rows);
+  } else if (!by_error && !plan.dense()) {
     heads = chooser_.start(call, visibility, dense_rows);
     if (all_dense(heads)) {
       plan = {};
@@ -396,13 +404,20 @@ void Engine::Impl::attend(const AttentionCall& call, CallReport* report) {
                                 visibility.end() - visibility.begin());
     for (TileWorker& worker : workers_) worker.reserve(context);
     context.parts > 1 ? run_parts(context) : run_dense(context);
+    if (by_error) error_lists_.learn_dense(call);
+  } else if (by_error) {
+    error_lists_.run(context, keys_, workers_, *executor_, &done);
   } else {
     run_shadow(context, heads, &done);
   }
   done.wall_ns = nanoseconds_since(started);
   done.dense_reason = plan.dense_reason;
   sum_up(call, visibility, &done);
-  if (plan.dense()) {
+  if (by_error && !plan.dense() && done.lists == 0) {
+    const bool nonfinite = done.nonfinite_rows == call.query.rows * call.key.heads;
+    done.dense_reason = nonfinite ? DenseReason::kNonFinite : DenseReason::kFaster;
+  }
+  if (plan.dense() || by_error) {
     if (report != nullptr) *report = std::move(done);
     return;
   }

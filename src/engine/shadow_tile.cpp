@@ -1,45 +1,13 @@
 #include "engine/shadow_tile.h"
 
 #include <algorithm>
-#include <chrono>
 #include <new>
 
 #include "attend/row_state.h"
+#include "engine/stopwatch.h"
 #include "pilot/estimate_error.h"
 
 namespace shadowattn {
-
-/// Adds the time since the last lap to a counter, and to the trace.
-class Stopwatch {
- public:
-  Stopwatch(Trace* trace, int32_t lane, int64_t kv_head, RowRange rows) : trace_(trace) {
-    event_.lane = lane;
-    event_.kv_head = static_cast<int32_t>(kv_head);
-    event_.first_row = rows.first;
-    event_.rows = rows.count;
-  }
-
-  void lap(TraceStage stage, int64_t* counter) {
-    const auto now = std::chrono::steady_clock::now();
-    *counter += nanoseconds(now - last_);
-    if (trace_ != nullptr) {
-      event_.stage = stage;
-      event_.start_ns = nanoseconds(last_.time_since_epoch());
-      event_.end_ns = nanoseconds(now.time_since_epoch());
-      trace_->add(event_);
-    }
-    last_ = now;
-  }
-
- private:
-  static int64_t nanoseconds(std::chrono::steady_clock::duration time) {
-    return std::chrono::duration_cast<std::chrono::nanoseconds>(time).count();
-  }
-
-  Trace* trace_;
-  TraceEvent event_;
-  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
-};
 
 void TileWorker::reserve(const CallContext& context) {
   const AttentionCall& call = context.call;
@@ -73,8 +41,8 @@ void TileWorker::reserve(const CallContext& context) {
 
 int64_t TileWorker::scratch_bytes() const {
   return estimate_.scratch_bytes() + device_estimate_.scratch_bytes() + selector_.scratch_bytes() +
-         sampler_.scratch_bytes() + visible_keys_.scratch_bytes() + attender_.scratch_bytes() +
-         attender16_.scratch_bytes();
+         keeper_.scratch_bytes() + sampler_.scratch_bytes() + visible_keys_.scratch_bytes() +
+         attender_.scratch_bytes() + attender16_.scratch_bytes();
 }
 
 void TileWorker::make_lists(const CallContext& context, const QueryTile& tile, int64_t kv_head) {
@@ -91,18 +59,19 @@ void TileWorker::make_lists(const CallContext& context, const QueryTile& tile, i
 }
 
 void TileWorker::attend(const CallContext& context, int64_t kv_head,
-                        std::span<const ListRows> groups, const TokenList& list, float* states) {
+                        std::span<const ListRows> groups, const TokenList& list, float* states,
+                        const FarField* far) {
   const AttentionCall& call = context.call;
   const Attend16Kernel* kernel16 = context.kernels.attend16;
   // A few rows are read where they lie: packing keys for them would cost more than it saves.
   if (kernel16 != nullptr && groups.front().count() > kRowPathLimit &&
       attender16_.attend(call, context.visibility, kv_head, groups, list, *kernel16,
-                         &counters.kept_pairs, states)) {
+                         &counters.kept_pairs, states, far)) {
     return;
   }
   for (const ListRows& rows : groups) {
     counters.kept_pairs += attender_.attend(call, context.visibility, kv_head++, rows, list,
-                                            context.kernels.attend, states);
+                                            context.kernels.attend, states, far);
     if (states != nullptr) states += rows.count() * state_floats(call.value.dim);
   }
 }
@@ -142,7 +111,7 @@ void TileWorker::run_without_estimate(const CallContext& context, const QueryTil
 }
 
 void TileWorker::sample(const CallContext& context, const ListRows& list, const TokenList& tokens,
-                        double estimated_lost) {
+                        double estimated_lost, double energy) {
   const AttentionCall& call = context.call;
   for (int64_t i = 0; i < list.count(); ++i) {
     const int64_t head = list.head(i);
@@ -152,6 +121,10 @@ void TileWorker::sample(const CallContext& context, const ListRows& list, const 
       samples.push_back(
           sampler_.measure(call, context.visibility, head, row, tokens, context.kernels.attend));
       samples.back().estimated_lost = estimated_lost;
+      if (energy > 0.0) {
+        samples.back().squared_error =
+            sampler_.squared_error(call, head, row, context.kernels.attend) / energy;
+      }
     } catch (const std::bad_alloc&) {
       return;  // a call does not fail for want of a measurement
     }

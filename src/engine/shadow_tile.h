@@ -11,6 +11,7 @@
 #include "device/device_scores.h"
 #include "pilot/pilot.h"
 #include "plan/call_context.h"
+#include "select/page_keeper.h"
 #include "select/token_lists.h"
 #include "select/visible_keys.h"
 #include "shadowattn/engine.h"
@@ -32,6 +33,24 @@ struct TileCounters {
 };
 
 class Stopwatch;
+
+/// What tiles of an ErrorLists call need beside its context; read-only and shared by all threads.
+struct ErrorCall {
+  const ValuePages& values;
+  double output_error = 0.0;  ///< EngineOptions::output_error
+  double energy = 0.0;        ///< mean squared length of an output row of the layer
+  double dense_share = 1.0;   ///< lists that would keep more than this keep all
+};
+
+/// What came of one list.
+struct ErrorTile {
+  double energy = 0.0;   ///< Σ over rows of the squared length of the output, where finite
+  int64_t rows = 0;      ///< these
+  double change = 0.0;   ///< predicted Σ over rows of the squared error of the output
+  double dropped = 0.0;  ///< Σ over rows of the share that went to the far field
+  int64_t kept = 0;      ///< keys that the estimate kept
+  int64_t seen = 0;      ///< of these
+};
 
 class TileWorker {
  public:
@@ -56,6 +75,14 @@ class TileWorker {
 
   /// The same from every key that a row may see.
   void run_dense(const CallContext& context, const QueryTile& tile, int64_t kv_head);
+
+  /// The output rows of one head (`list` is of one) from the keys that change it, the others as
+  /// page means.
+  ErrorTile run_error(const CallContext& context, const ErrorCall& error, const ListRows& list);
+  /// The same rows from every key.
+  ErrorTile run_error_dense(const CallContext& context, const ListRows& list);
+  /// Grows the scratch for both: lists of up to `rows` rows.
+  void reserve_error(const CallContext& context, int64_t rows);
 
   /// A part of the work of run_dense for all KV heads: keys [begin, end) only. Writes the rows'
   /// states (attend/row_state.h), KV head after KV head, instead of the output.
@@ -87,10 +114,12 @@ class TileWorker {
   /// From the ranks of a list's keys to its output.
   void finish_list(const CallContext& context, int64_t kv_head, const ListRows& list,
                    const KeyRanks& ranks, double error_variance, Stopwatch& watch);
+  /// `energy`: mean squared length of an output row; 0: errors of the output are not measured.
   void sample(const CallContext& context, const ListRows& list, const TokenList& tokens,
-              double estimated_lost);
+              double estimated_lost, double energy = 0.0);
   void attend(const CallContext& context, int64_t kv_head, std::span<const ListRows> groups,
-              const TokenList& list, float* states);
+              const TokenList& list, float* states, const FarField* far = nullptr);
+  void attend_all(const CallContext& context, const ListRows& list);
   /// attend() to every key of `within` that some row of the tile sees.
   void attend_visible(const CallContext& context, const QueryTile& tile, int64_t kv_head,
                       std::span<const ListRows> groups, KeyRange within, float* states);
@@ -100,6 +129,7 @@ class TileWorker {
   TileEstimate estimate_;
   DeviceEstimate device_estimate_;
   TokenSelector selector_;
+  PageKeeper keeper_;
   RowSampler sampler_;
   ListAttender attender_;
   VisibleKeys visible_keys_;

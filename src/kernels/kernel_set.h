@@ -3,6 +3,7 @@
 
 #include "kernels/attend/attend.h"
 #include "kernels/attend16/attend16.h"
+#include "kernels/keep/keep.h"
 #include "kernels/pilot_dot/pilot_dot.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/score_rank/score_rank.h"
@@ -17,6 +18,7 @@ struct KernelSet {
   PilotDotKernel pilot_dot;
   SelectKernel select;
   ScoreRankKernel score_rank;
+  KeepKernel keep;
   AttendKernel attend;
   const Attend16Kernel* attend16 = nullptr;  ///< null: f32 only
 };

@@ -226,7 +226,9 @@ bool TileEstimate::scores(const AttentionCall& call, const KeyEstimate& keys,
 
 int64_t TileEstimate::scratch_bytes() const {
   return quantised_.bytes() + packed_.bytes() + query_scale_.bytes() + row_factor_.bytes() +
-         units_per_logit_.bytes() + levels_.scratch_bytes() + scores_.bytes();
+         units_per_logit_.bytes() + levels_.scratch_bytes() + share_slope_.bytes() +
+         share_offset_.bytes() + share_factor_.bytes() + share_total_.bytes() +
+         unseen_total_.bytes() + shares_.bytes() + scores_.bytes();
 }
 
 }  // namespace shadowattn

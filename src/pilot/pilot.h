@@ -43,6 +43,9 @@
 
 namespace shadowattn {
 
+/// Rows of TileEstimate::shares are padded to a multiple.
+inline constexpr int64_t kShareRows = 16;
+
 /// Quantised, packed keys [begin, end) of one KV head.
 class KeyEstimate {
  public:
@@ -125,6 +128,28 @@ class TileEstimate {
   /// (RowLevels::leave_out_unseen).
   void leave_out_unseen(const Visibility& visibility, const ListRows& list, int64_t step);
 
+  void reserve_shares(int64_t max_rows, int64_t dim, int64_t keys, const PilotDotKernel& pilot);
+
+  /// The softmax shares of the rows of `list`, none of which is biased: ShareRows below. whole[b]
+  /// is not 0 when every row sees every key of block b of `keys`. False when a query row holds a
+  /// NaN or an infinity, or logits are out of all proportion.
+  bool shares(const AttentionCall& call, const KeyEstimate& keys, const Visibility& visibility,
+              const ListRows& list, std::span<const uint8_t> whole, const QuantizeKernel& quantize,
+              const PilotDotKernel& pilot);
+
+  /// What `shares` left: half[row · stride + j] of key first_block · kPilotKeyBlock + j after the
+  /// first of the keys, 0 where the row does not see it. Row i's share has this upper half, times
+  /// factor[i]. Up to the next multiple of kShareRows there are rows of zeros.
+  struct ShareRows {
+    const uint16_t* half;
+    int64_t stride;
+    int64_t first_block;
+    const float* factor;
+  };
+  ShareRows share_rows() const {
+    return {shares_.data(), stride_, first_block_, share_factor_.data()};
+  }
+
   /// Variance of the error of a logit, at most, of the rows that `scores` or `ranks` had last:
   /// pilot/estimate_error.h.
   double error_variance() const { return error_variance_; }
@@ -146,8 +171,21 @@ class TileEstimate {
   /// Whether no share of the first `rows` rows can need clamping.
   bool shares_in_range(int64_t rows, int64_t dim) const;
 
+  bool quantize7(const AttentionCall& call, const ListRows& list, const QuantizeKernel& quantize);
+  void share_blocks(const KeyEstimate& keys, int64_t rows, int64_t dim, KeyRange blocks,
+                    float* total, const PilotDotKernel& pilot);
+  /// Clears what rows do not see of the blocks, and adds what they do see to total[row][0].
+  void hide_shares(const Visibility& visibility, const ListRows& list, KeyRange blocks,
+                   float* total);
+  /// Offsets that bring the shares of the first and the last keys into the range of floats.
+  void guess_levels(const KeyEstimate& keys, const Visibility& visibility, const ListRows& list,
+                    int64_t dim, int64_t end_block, const PilotDotKernel& pilot);
+  bool set_factors(const Visibility& visibility, const ListRows& list);
+
   int64_t stride_ = 0;
   int64_t first_key_ = 0;
+  int64_t key_begin_ = 0;
+  int64_t first_block_ = 0;
   double error_variance_ = 0.0;
   KeySample sample_;
   RowLevels levels_;
@@ -156,6 +194,12 @@ class TileEstimate {
   ScratchBuffer<float> query_scale_;       // [rows]
   ScratchBuffer<float> row_factor_;        // [rows]
   ScratchBuffer<double> units_per_logit_;  // [rows]
+  ScratchBuffer<float> share_slope_;       // [rows]
+  ScratchBuffer<float> share_offset_;      // [rows]
+  ScratchBuffer<float> share_factor_;      // [rows]
+  ScratchBuffer<float> share_total_;       // [rows][kShareLanes]
+  ScratchBuffer<float> unseen_total_;      // [rows][kShareLanes] that nobody reads
+  ScratchBuffer<uint16_t> shares_;         // [rows][stride]
   ScratchBuffer<int16_t> scores_;          // [rows][stride], or one row of ranks
 };
 

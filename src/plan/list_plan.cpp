@@ -63,9 +63,10 @@ std::vector<QueryTile> list_tiles(const Visibility& visibility, int64_t rows_per
 }
 
 bool may_be_sparse(const EngineOptions& options, const Visibility& visibility) {
+  if (options.mode != Mode::kShadow) return false;
+  if (options.output_error > 0.0) return visibility.max_visible() > options.keep_floor;
   // The whole context is kept for every row if it is for the longest.
-  return options.mode == Mode::kShadow &&
-         !ListBudget::from(options).keeps_all(visibility.max_visible());
+  return !ListBudget::from(options).keeps_all(visibility.max_visible());
 }
 
 CallPlan plan_call(const EngineOptions& options, const Visibility& visibility, int64_t group_heads,

@@ -216,6 +216,55 @@ TEST_P(AttendTest, RisingLogitsRescaleEveryBlock) {
   }
 }
 
+TEST_P(AttendTest, AddOutputAddsWeightedValuesOfAnyNumberOfKeys) {
+  const AttendKernel& kernel = GetParam();
+  SHADOWATTN_SKIP_UNLESS_RUNS_HERE(kernel);
+  test::Random random(11);
+  for (const int64_t rows : {kernel.row_multiple, 3 * kernel.row_multiple, int64_t{48}}) {
+    for (const int64_t value_dim : {16, 32, 48, 112, 256}) {
+      for (const int64_t keys : {1, 2, 15, 32, 64, 65, 131}) {
+        SCOPED_TRACE(std::to_string(rows) + " rows, " + std::to_string(keys) + " keys of " +
+                     std::to_string(value_dim));
+        std::vector<float> weight;  // as shares are: not negative, many of them zero
+        std::vector<float> value;
+        std::vector<float> out;
+        for (int64_t i = 0; i < keys * rows; ++i) {
+          weight.push_back(random.chance(0.3) ? 0.0F : static_cast<float>(random.uniform()));
+        }
+        for (int64_t i = 0; i < keys * value_dim; ++i) {
+          value.push_back(static_cast<float>(random.normal()));
+        }
+        for (int64_t i = 0; i < rows * value_dim; ++i) {
+          out.push_back(static_cast<float>(random.normal()));
+        }
+        const std::vector<float> before = out;
+        AttendBlock block;
+        block.logits = weight.data();
+        block.value = value.data();
+        block.rows = rows;
+        block.keys = keys;
+        block.value_dim = value_dim;
+        block.out = out.data();
+        kernel.add_output(block);
+        for (int64_t i = 0; i < rows * value_dim; ++i) {
+          double sum = before[static_cast<size_t>(i)];
+          double magnitude = std::fabs(sum);
+          for (int64_t j = 0; j < keys; ++j) {
+            const double term = double{weight[static_cast<size_t>(j * rows + i / value_dim)]} *
+                                value[static_cast<size_t>(j * value_dim + i % value_dim)];
+            sum += term;
+            magnitude += std::fabs(term);
+          }
+          // A product and a sum per key.
+          const double tolerance = test::gamma(2.0 * static_cast<double>(keys)) * magnitude;
+          ASSERT_NEAR(out[static_cast<size_t>(i)], sum, tolerance)
+              << "row " << i / value_dim << " dim " << i % value_dim;
+        }
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Kernels, AttendTest, testing::ValuesIn(attend_kernels()),
                          test::kernel_name<AttendKernel>);
 

@@ -31,6 +31,8 @@ std::vector<PilotCase> pilot_cases() {
       {"5x32x256_all_127", 5, 32, 256, Values::kAllLargest},
       {"6x17x256_plus_minus_127", 6, 17, 256, Values::kAlternating},
       {"2x20x32_zero", 2, 20, 32, Values::kZero},
+      {"13x33x256_all_127", 13, 33, 256, Values::kAllLargest},
+      {"32x47x256_plus_minus_127", 32, 47, 256, Values::kAlternating},
   };
   for (int64_t rows = 1; rows <= 12; ++rows) {  // every remainder of every kernel's row step
     cases.push_back({"rows" + std::to_string(rows) + "_70x32", rows, 70, 32});
@@ -276,6 +278,87 @@ TEST_P(PilotDotCaseTest, FixedScoresMatchReference) {
   }
 }
 
+/// Upper half of the share of one row and key, as PilotShares defines it.
+uint16_t reference_share(int64_t dot, float key_factor, float slope, float offset) {
+  const float product = static_cast<float>(dot) * key_factor;
+  const double bits = std::fma(product, slope, offset);  // rounded once, to f32
+  return static_cast<uint16_t>(static_cast<uint32_t>(std::clamp(bits, 0.0, 247.0 * 0x1p23)) >> 16);
+}
+
+/// The same with queries of seven bits: ±127 becomes ±63.
+Problem seven_bits(const PilotCase& c, uint64_t seed) {
+  Problem p(c, seed);
+  for (int8_t& q : p.q) q = static_cast<int8_t>(q * 63 / 127);
+  return p;
+}
+
+/// `offset` misaligns all operands and results; what lies around the results must stay untouched.
+void expect_reference_shares(const PilotDotKernel& kernel, const Problem& p, const RankScale& scale,
+                             int64_t gap, size_t offset) {
+  constexpr uint16_t kUntouched = 12345;  // as a share 2^-30.4
+  constexpr float kBefore = 3.0F;
+  std::vector<int8_t> keys(static_cast<size_t>(p.blocks * kernel.key_block_bytes(p.dim)) + 4);
+  std::vector<int8_t> queries(static_cast<size_t>(p.rows * kernel.query_row_bytes(p.dim)) + 4);
+  kernel.pack_keys(p.k.data(), p.keys, p.dim, keys.data() + 4 * offset);
+  kernel.pack_queries7(p.q.data(), p.rows, p.dim, queries.data() + 4 * offset);
+  std::vector<float> key_factor(offset, 0.0F);
+  key_factor.insert(key_factor.end(), p.key_factor.begin(), p.key_factor.end());
+  const int64_t width = p.blocks * kPilotKeyBlock;
+  const int64_t stride = width + gap;
+  const auto at_half = [&](int64_t r, int64_t j) {
+    return offset + static_cast<size_t>(r * stride + j);
+  };
+  // Ends where the last row does, so that a store beyond is seen by AddressSanitizer.
+  std::vector<uint16_t> half(at_half(p.rows - 1, width), kUntouched);
+  std::vector<float> total(offset + static_cast<size_t>(p.rows * kShareLanes), kBefore);
+  PilotShares list;
+  list.queries = queries.data() + 4 * offset;
+  list.rows = p.rows;
+  list.keys = keys.data() + 4 * offset;
+  list.key_blocks = p.blocks;
+  list.dim = p.dim;
+  list.key_factor = key_factor.data() + offset;
+  list.slope = scale.slope.data();
+  list.offset = scale.offset.data();
+  list.half = half.data() + offset;
+  list.stride = stride;
+  list.total = total.data() + offset;
+  kernel.shares(list);
+  for (size_t i = 0; i < offset; ++i) {
+    EXPECT_EQ(half[i], kUntouched);
+    EXPECT_EQ(total[i], kBefore);
+  }
+  for (int64_t r = 0; r < p.rows; ++r) {
+    const auto row = static_cast<size_t>(r);
+    double sum = kBefore * kShareLanes;  // all are positive: the sum is its own magnitude
+    for (int64_t j = 0; j < width; ++j) {
+      const uint16_t expected = reference_share(p.sum(r, j), p.key_factor[static_cast<size_t>(j)],
+                                                scale.slope[row], scale.offset[row]);
+      ASSERT_EQ(half[at_half(r, j)], expected) << "row " << r << " key " << j;
+      sum += std::bit_cast<float>(static_cast<uint32_t>(expected) << 16);
+    }
+    for (int64_t j = width; r + 1 < p.rows && j < stride; ++j) {
+      EXPECT_EQ(half[at_half(r, j)], kUntouched) << "row " << r;
+    }
+    double got = 0.0;
+    for (int64_t lane = 0; lane < kShareLanes; ++lane) {
+      got += total[offset + static_cast<size_t>(r * kShareLanes + lane)];
+    }
+    // In any order every share is rounded at most `width` times.
+    EXPECT_NEAR(got, sum, test::gamma(static_cast<double>(width)) * sum) << "row " << r;
+  }
+}
+
+TEST_P(PilotDotCaseTest, SharesMatchReference) {
+  const PilotDotKernel& kernel = GetParam().kernel;
+  SHADOWATTN_SKIP_UNLESS_RUNS_HERE(kernel);
+  const Problem p = seven_bits(GetParam().data, 8);
+  expect_reference_shares(kernel, p, RankScale(p, 30.0, 0.0), 0, 0);    // as the engine asks
+  expect_reference_shares(kernel, p, RankScale(p, 0.01, 0.0), 3, 1);    // nearly uniform rows
+  expect_reference_shares(kernel, p, RankScale(p, 900.0, 0.0), 32, 0);  // most shares underflow
+  expect_reference_shares(kernel, p, RankScale(p, 60.0, 150.0), 5, 1);  // and at the cap
+}
+
 INSTANTIATE_TEST_SUITE_P(Kernels, PilotDotCaseTest,
                          testing::ValuesIn(test::cross(pilot_dot_kernels(), pilot_cases())),
                          test::param_label<PilotDotCaseTest::ParamType>);
@@ -324,6 +407,63 @@ TEST_P(PilotDotTest, ZeroFactorsGiveZero) {
   for (const int16_t score : run(GetParam(), p, 32, 0)) EXPECT_EQ(score, 0);
 }
 
+TEST_P(PilotDotTest, SharesOfSevenBitsNeverOverflowSixteen) {
+  // All pairs of the largest values beside each other, with signs that add up and that do not.
+  SHADOWATTN_SKIP_UNLESS_RUNS_HERE(GetParam());
+  for (const int64_t dim : {16, 32, 48, 64, 80, 96, 112, 128, 192, 256}) {
+    Problem p({"", 4, 64, dim}, 9);
+    for (int64_t r = 0; r < p.rows; ++r) {
+      for (int64_t d = 0; d < dim; ++d) {
+        p.q[static_cast<size_t>(r * dim + d)] =
+            static_cast<int8_t>((r >> d % 2 & 1) != 0 ? 63 : -63);
+      }
+    }
+    for (int64_t j = 0; j < p.keys; ++j) {
+      for (int64_t d = 0; d < dim; ++d) {
+        p.k[static_cast<size_t>(j * dim + d)] =
+            static_cast<int8_t>((j >> d % 4 & 1) != 0 ? 127 : -127);
+      }
+    }
+    std::fill(p.key_factor.begin(), p.key_factor.end(), 1.0F);
+    expect_reference_shares(GetParam(), p, RankScale(p, 100.0, 50.0), 1, 1);
+  }
+}
+
+TEST_P(PilotDotTest, SharesAddToTheTotalsOfBlocksBefore) {
+  // As TileEstimate does: runs of blocks, one after the other, into the same totals.
+  SHADOWATTN_SKIP_UNLESS_RUNS_HERE(GetParam());
+  const PilotDotKernel& kernel = GetParam();
+  const Problem p = seven_bits({"", 5, 96, 32}, 10);
+  const RankScale scale(p, 20.0, 0.0);
+  std::vector<int8_t> keys(static_cast<size_t>(p.blocks * kernel.key_block_bytes(p.dim)));
+  std::vector<int8_t> queries(static_cast<size_t>(p.rows * kernel.query_row_bytes(p.dim)));
+  kernel.pack_keys(p.k.data(), p.keys, p.dim, keys.data());
+  kernel.pack_queries7(p.q.data(), p.rows, p.dim, queries.data());
+  const auto run_blocks = [&](std::vector<int64_t> ends) {
+    std::vector<uint16_t> half(static_cast<size_t>(p.rows * p.keys));
+    std::vector<float> total(static_cast<size_t>(p.rows * kShareLanes), 0.0F);
+    int64_t first = 0;
+    for (const int64_t end : ends) {
+      PilotShares list;
+      list.queries = queries.data();
+      list.rows = p.rows;
+      list.keys = keys.data() + first * kernel.key_block_bytes(p.dim);
+      list.key_blocks = end - first;
+      list.dim = p.dim;
+      list.key_factor = p.key_factor.data() + first * kPilotKeyBlock;
+      list.slope = scale.slope.data();
+      list.offset = scale.offset.data();
+      list.half = half.data() + first * kPilotKeyBlock;
+      list.stride = p.keys;
+      list.total = total.data();
+      kernel.shares(list);
+      first = end;
+    }
+    return std::pair(half, total);
+  };
+  EXPECT_EQ(run_blocks({6}), run_blocks({1, 4, 6}));
+}
+
 TEST_P(PilotDotTest, NothingToDo) {
   SHADOWATTN_SKIP_UNLESS_RUNS_HERE(GetParam());
   PilotTile tile;
@@ -332,10 +472,14 @@ TEST_P(PilotDotTest, NothingToDo) {
   PilotFixed fixed;
   fixed.dim = 64;
   GetParam().fixed_scores(fixed);
+  PilotShares shares;
+  shares.dim = 64;
+  GetParam().shares(shares);
   const int8_t none = 0;
   int8_t untouched = 1;
   GetParam().pack_keys(&none, 0, 64, &untouched);
   GetParam().pack_queries(&none, 0, 64, &untouched);
+  GetParam().pack_queries7(&none, 0, 64, &untouched);
   EXPECT_EQ(untouched, 1);
 }
 

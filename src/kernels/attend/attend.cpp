@@ -6,6 +6,7 @@ namespace shadowattn {
 #define SHADOWATTN_KERNEL(name, needs, row_multiple)                                              \
   bool attend_gather_##name(const RowSource&, const int32_t*, int64_t, int64_t, int64_t, float*); \
   void attend_tile_block_##name(const AttendBlock&);                                              \
+  void attend_add_output_##name(const AttendBlock&);                                              \
   void attend_row_list_##name(const AttendRow&);                                                  \
   void attend_exp_##name(const float*, int64_t, float*);
 #include "kernels/attend/kernels.inc"
@@ -19,6 +20,7 @@ const std::vector<AttendKernel>& attend_kernels() {
    row_multiple,                                     \
    attend_gather_##name,                             \
    attend_tile_block_##name,                         \
+   attend_add_output_##name,                         \
    attend_row_list_##name,                           \
    attend_exp_##name},
 #include "kernels/attend/kernels.inc"

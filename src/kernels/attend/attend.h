@@ -85,6 +85,8 @@ struct AttendKernel {
   bool (*gather)(const RowSource& source, const int32_t* index, int64_t first, int64_t count,
                  int64_t dim, float* out);
   void (*tile_block)(const AttendBlock& block);
+  /// out[r] += Σ_j logits[j][r] · value[j], any number of keys; the rest of the block is not read.
+  void (*add_output)(const AttendBlock& block);
   void (*row_list)(const AttendRow& row);
   /// y[i] = exp(x[i]) as used inside, for tests; n a multiple of 16.
   void (*exp)(const float* x, int64_t n, float* y);

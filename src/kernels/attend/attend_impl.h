@@ -243,6 +243,15 @@ void tile_output_careful(const AttendBlock& b) {
 }
 
 template <typename Simd>
+void attend_add_output(const AttendBlock& b) {
+  if constexpr (kMultipliesByLane<Simd>) {
+    lane_tile_output<Simd>(b);
+  } else {
+    tile_output<Simd>(b);
+  }
+}
+
+template <typename Simd>
 void attend_tile_block(const AttendBlock& b) {
   if constexpr (kMultipliesByLane<Simd>) {
     lane_tile_logits<Simd>(b);
@@ -253,11 +262,7 @@ void attend_tile_block(const AttendBlock& b) {
   if (b.visible != nullptr) hide_logits<Simd>(b);
   tile_softmax<Simd>(b);
   if (b.values_finite) {
-    if constexpr (kMultipliesByLane<Simd>) {
-      lane_tile_output<Simd>(b);
-    } else {
-      tile_output<Simd>(b);
-    }
+    attend_add_output<Simd>(b);
   } else {
     tile_output_careful<Simd>(b);
   }

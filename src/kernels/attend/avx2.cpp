@@ -11,6 +11,8 @@ bool attend_gather_avx2(const RowSource& source, const int32_t* index, int64_t f
 
 void attend_tile_block_avx2(const AttendBlock& block) { attend_tile_block<simd::Avx2>(block); }
 
+void attend_add_output_avx2(const AttendBlock& block) { attend_add_output<simd::Avx2>(block); }
+
 void attend_row_list_avx2(const AttendRow& row) { attend_row_list<simd::Avx2>(row); }
 
 void attend_exp_avx2(const float* x, int64_t n, float* y) {

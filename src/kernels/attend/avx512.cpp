@@ -11,6 +11,8 @@ bool attend_gather_avx512(const RowSource& source, const int32_t* index, int64_t
 
 void attend_tile_block_avx512(const AttendBlock& block) { attend_tile_block<simd::Avx512>(block); }
 
+void attend_add_output_avx512(const AttendBlock& block) { attend_add_output<simd::Avx512>(block); }
+
 void attend_row_list_avx512(const AttendRow& row) { attend_row_list<simd::Avx512>(row); }
 
 void attend_exp_avx512(const float* x, int64_t n, float* y) {

@@ -11,6 +11,8 @@ bool attend_gather_neon(const RowSource& source, const int32_t* index, int64_t f
 
 void attend_tile_block_neon(const AttendBlock& block) { attend_tile_block<simd::Neon>(block); }
 
+void attend_add_output_neon(const AttendBlock& block) { attend_add_output<simd::Neon>(block); }
+
 void attend_row_list_neon(const AttendRow& row) { attend_row_list<simd::Neon>(row); }
 
 void attend_exp_neon(const float* x, int64_t n, float* y) {

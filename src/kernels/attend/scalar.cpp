@@ -11,6 +11,8 @@ bool attend_gather_scalar(const RowSource& source, const int32_t* index, int64_t
 
 void attend_tile_block_scalar(const AttendBlock& block) { attend_tile_block<simd::Generic>(block); }
 
+void attend_add_output_scalar(const AttendBlock& block) { attend_add_output<simd::Generic>(block); }
+
 void attend_row_list_scalar(const AttendRow& row) { attend_row_list<simd::Generic>(row); }
 
 void attend_exp_scalar(const float* x, int64_t n, float* y) {

@@ -1,9 +1,15 @@
-// AVX2 has no INT8 dot product with a 32-bit sum: its maddubs saturates at 16 bits. vpmaddwd on
-// operands widened to int16 is exact, needs as many multiplications as the usual sign trick, and
-// no other instruction per product.
+// AVX2 has no INT8 dot product with a 32-bit sum. vpmaddubsw adds two products of an unsigned and a
+// signed byte in 16 bits: of a query of seven bits, raised by 64, and a key of eight they fit,
+// 2 · 127 · 127 < 2^15, and vpmaddwd by ones takes the sums on to 32 bits. With Σ k per key
 //
-// Keys:    [block][dim/2][16 keys][2] int16, so that one 32-byte vector is 8 keys × 2 dims.
-// Queries: [row][dim] int16; two dims at a time are broadcast as one 32-bit word.
+//   Σ q·k = Σ (q + 64)·k - 64 · Σ k
+//
+// A query of eight bits is twice one of seven and a bit: q = 2h + l with h = q >> 1, l = q & 1, so
+// that Σ q·k = 2 · Σ h·k + Σ l·k.
+//
+// Keys:    [block]: [dim/4][16 keys][4] int8, so that one 32-byte vector is 8 keys × 4 dims; then
+//          [16 keys] int32, -64 · Σ k.
+// Queries: [row][2][dim] uint8, h + 64 and l; of seven bits q + 64, and nothing.
 #include <immintrin.h>
 
 #include <cstring>
@@ -31,36 +37,74 @@ inline void store_scores(__m256i low, __m256i high, const float* key_factor, flo
                       _mm256_max_epi16(words, _mm256_set1_epi16(-32767)));
 }
 
-inline __m256i broadcast_pair(const int16_t* p) {
-  int32_t pair;
-  std::memcpy(&pair, p, sizeof pair);
-  return _mm256_set1_epi32(pair);
+inline __m256i broadcast_word(const uint8_t* p) {
+  int32_t word;
+  std::memcpy(&word, p, sizeof word);
+  return _mm256_set1_epi32(word);
 }
 
-/// The INT32 sums of kRows query rows (from `q` on) and the sixteen keys of a block.
+inline __m256i load_keys(const int8_t* k) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(k));
+}
+
+int64_t block_bytes(int64_t dim) { return kPilotKeyBlock * (dim + 4); }
+
+/// Adds the sums of kRows rows of unsigned bytes, `row_bytes` apart, and the sixteen keys of a
+/// block.
 template <int kRows>
-[[gnu::always_inline]] inline void dot_rows(const int16_t* q, const int16_t* k, int64_t dim,
-                                            __m256i (&low)[kRows], __m256i (&high)[kRows]) {
-  unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
-    low[r] = high[r] = _mm256_setzero_si256();
-  });
-  for (int64_t d = 0; d < dim; d += 2, k += 32) {
-    const __m256i k_low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(k));
-    const __m256i k_high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(k + 16));
+[[gnu::always_inline]] inline void add_dots(const uint8_t* q, int64_t row_bytes, const int8_t* k,
+                                            int64_t dim, __m256i (&low)[kRows],
+                                            __m256i (&high)[kRows]) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  for (int64_t d = 0; d < dim; d += 4, k += 64) {
+    const __m256i k_low = load_keys(k);
+    const __m256i k_high = load_keys(k + 32);
     unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
-      const __m256i pair = broadcast_pair(q + r * dim + d);
-      low[r] = _mm256_add_epi32(low[r], _mm256_madd_epi16(pair, k_low));
-      high[r] = _mm256_add_epi32(high[r], _mm256_madd_epi16(pair, k_high));
+      const __m256i word = broadcast_word(q + r * row_bytes + d);
+      low[r] = _mm256_add_epi32(low[r], _mm256_madd_epi16(_mm256_maddubs_epi16(word, k_low), ones));
+      high[r] =
+          _mm256_add_epi32(high[r], _mm256_madd_epi16(_mm256_maddubs_epi16(word, k_high), ones));
     });
   }
+}
+
+/// The INT32 sums of kRows query rows of seven bits (from `q` on) and the keys of a block.
+template <int kRows>
+[[gnu::always_inline]] inline void dot_rows7(const uint8_t* q, const int8_t* k, int64_t dim,
+                                             __m256i (&low)[kRows], __m256i (&high)[kRows]) {
+  const int8_t* sums = k + kPilotKeyBlock * dim;
+  unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
+    low[r] = load_keys(sums);
+    high[r] = load_keys(sums + 32);
+  });
+  add_dots<kRows>(q, 2 * dim, k, dim, low, high);
+}
+
+/// The same of eight bits.
+template <int kRows>
+[[gnu::always_inline]] inline void dot_rows(const uint8_t* q, const int8_t* k, int64_t dim,
+                                            __m256i (&low)[kRows], __m256i (&high)[kRows]) {
+  dot_rows7<kRows>(q, k, dim, low, high);
+  unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
+    low[r] = _mm256_slli_epi32(low[r], 1);
+    high[r] = _mm256_slli_epi32(high[r], 1);
+  });
+  add_dots<kRows>(q + dim, 2 * dim, k, dim, low, high);
+}
+
+inline const uint8_t* row_at(const void* queries, int64_t row, int64_t dim) {
+  return static_cast<const uint8_t*>(queries) + row * 2 * dim;
+}
+
+inline const int8_t* block_at(const void* keys, int64_t block, int64_t dim) {
+  return static_cast<const int8_t*>(keys) + block * block_bytes(dim);
 }
 
 template <int kRows>
 void score_rows(const PilotTile& tile, int64_t row, int64_t block) {
   __m256i low[kRows];
   __m256i high[kRows];
-  dot_rows<kRows>(static_cast<const int16_t*>(tile.queries) + row * tile.dim,
-                  static_cast<const int16_t*>(tile.keys) + block * kPilotKeyBlock * tile.dim,
+  dot_rows<kRows>(row_at(tile.queries, row, tile.dim), block_at(tile.keys, block, tile.dim),
                   tile.dim, low, high);
   const int64_t key = block * kPilotKeyBlock;
   unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
@@ -96,8 +140,7 @@ template <int kRows>
 void fixed_rows(const PilotFixed& tile, const Rounding& rounding, int64_t row, int64_t block) {
   __m256i low[kRows];
   __m256i high[kRows];
-  dot_rows<kRows>(static_cast<const int16_t*>(tile.queries) + row * tile.dim,
-                  static_cast<const int16_t*>(tile.keys) + block * kPilotKeyBlock * tile.dim,
+  dot_rows<kRows>(row_at(tile.queries, row, tile.dim), block_at(tile.keys, block, tile.dim),
                   tile.dim, low, high);
   unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
     store_fixed(low[r], high[r], rounding,
@@ -120,8 +163,7 @@ void add_shares(const PilotRank& list, int64_t row, int64_t block, __m256& low_s
                 __m256& high_share) {
   __m256i low[kRows];
   __m256i high[kRows];
-  dot_rows<kRows>(static_cast<const int16_t*>(list.queries) + row * list.dim,
-                  static_cast<const int16_t*>(list.keys) + block * kPilotKeyBlock * list.dim,
+  dot_rows<kRows>(row_at(list.queries, row, list.dim), block_at(list.keys, block, list.dim),
                   list.dim, low, high);
   const __m256 low_factor = _mm256_loadu_ps(list.key_factor + block * kPilotKeyBlock);
   const __m256 high_factor = _mm256_loadu_ps(list.key_factor + block * kPilotKeyBlock + 8);
@@ -133,31 +175,80 @@ void add_shares(const PilotRank& list, int64_t row, int64_t block, __m256& low_s
   });
 }
 
+/// The upper halves of the shares of kRows rows and the sixteen keys of a block.
+template <int kRows>
+void share_rows(const PilotShares& list, int64_t row, int64_t block) {
+  __m256i low[kRows];
+  __m256i high[kRows];
+  dot_rows7<kRows>(row_at(list.queries, row, list.dim), block_at(list.keys, block, list.dim),
+                   list.dim, low, high);
+  const int64_t key = block * kPilotKeyBlock;
+  const __m256 low_factor = _mm256_loadu_ps(list.key_factor + key);
+  const __m256 high_factor = _mm256_loadu_ps(list.key_factor + key + 8);
+  const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xFFFF0000U));
+  unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
+    const __m256 slope = _mm256_set1_ps(list.slope[row + r]);
+    const __m256 offset = _mm256_set1_ps(list.offset[row + r]);
+    const __m256 a = shares(low[r], low_factor, slope, offset);
+    const __m256 b = shares(high[r], high_factor, slope, offset);
+    const __m256i words = _mm256_packus_epi32(_mm256_srli_epi32(_mm256_castps_si256(a), 16),
+                                              _mm256_srli_epi32(_mm256_castps_si256(b), 16));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(list.half + (row + r) * list.stride + key),
+                        _mm256_permute4x64_epi64(words, 0xD8));
+    float* total = list.total + (row + r) * kShareLanes;
+    const __m256 mask = _mm256_castsi256_ps(upper);
+    const __m256 sum = _mm256_add_ps(_mm256_and_ps(a, mask), _mm256_and_ps(b, mask));
+    _mm256_storeu_ps(total, _mm256_add_ps(_mm256_loadu_ps(total), sum));
+  });
+}
+
 }  // namespace
 
-int64_t pilot_key_block_bytes_avx2(int64_t dim) { return kPilotKeyBlock * dim * 2; }
+int64_t pilot_key_block_bytes_avx2(int64_t dim) { return block_bytes(dim); }
 
 int64_t pilot_query_row_bytes_avx2(int64_t dim) { return dim * 2; }
 
 void pilot_pack_keys_avx2(const int8_t* k, int64_t keys, int64_t dim, void* packed) {
-  auto* out = static_cast<int16_t*>(packed);
-  for (int64_t first = 0; first < keys; first += kPilotKeyBlock) {
+  auto* out = static_cast<int8_t*>(packed);
+  for (int64_t first = 0; first < keys; first += kPilotKeyBlock, out += block_bytes(dim)) {
     const int64_t in_block = keys - first < kPilotKeyBlock ? keys - first : kPilotKeyBlock;
-    if (in_block < kPilotKeyBlock) std::memset(out, 0, static_cast<size_t>(dim) * 32);
+    if (in_block < kPilotKeyBlock) std::memset(out, 0, static_cast<size_t>(block_bytes(dim)));
     for (int64_t j = 0; j < in_block; ++j) {
       const int8_t* row = k + (first + j) * dim;
-      for (int64_t d = 0; d < dim; d += 2) {
-        out[d * 16 + j * 2] = row[d];
-        out[d * 16 + j * 2 + 1] = row[d + 1];
-      }
+      int32_t sum = 0;
+      for (int64_t d = 0; d < dim; ++d) sum += row[d];
+      sum *= -64;
+      for (int64_t d = 0; d < dim; d += 4) std::memcpy(out + d * 16 + j * 4, row + d, 4);
+      std::memcpy(out + kPilotKeyBlock * dim + j * 4, &sum, sizeof sum);
     }
-    out += kPilotKeyBlock * dim;
   }
 }
 
 void pilot_pack_queries_avx2(const int8_t* q, int64_t rows, int64_t dim, void* packed) {
-  auto* out = static_cast<int16_t*>(packed);
-  for (int64_t i = 0; i < rows * dim; ++i) out[i] = q[i];
+  auto* out = static_cast<uint8_t*>(packed);
+  for (int64_t r = 0; r < rows; ++r, q += dim, out += 2 * dim) {
+    for (int64_t d = 0; d < dim; ++d) {
+      out[d] = static_cast<uint8_t>((q[d] >> 1) + 64);
+      out[dim + d] = static_cast<uint8_t>(q[d] & 1);
+    }
+  }
+}
+
+void pilot_pack_queries7_avx2(const int8_t* q, int64_t rows, int64_t dim, void* packed) {
+  auto* out = static_cast<uint8_t*>(packed);
+  for (int64_t r = 0; r < rows; ++r, q += dim, out += 2 * dim) {
+    for (int64_t d = 0; d < dim; ++d) out[d] = static_cast<uint8_t>(q[d] + 64);
+  }
+}
+
+void pilot_shares_avx2(const PilotShares& list) {
+  for (int64_t block = 0; block < list.key_blocks; ++block) {
+    int64_t row = 0;
+    for (; row + kRowsPerStep <= list.rows; row += kRowsPerStep) {
+      share_rows<kRowsPerStep>(list, row, block);
+    }
+    for (; row < list.rows; ++row) share_rows<1>(list, row, block);
+  }
 }
 
 void pilot_scores_avx2(const PilotTile& tile) {

@@ -153,6 +153,44 @@ void rank_blocks(const PilotRank& list, int64_t block) {
   }
 }
 
+/// The halves of two blocks' shares, and their sum to the row's total.
+template <int kRows, int kBlocks>
+void share_rows(const PilotShares& list, int64_t row, int64_t block) {
+  __m512i acc[kRows][kBlocks];
+  dot_rows<kRows, kBlocks>(
+      static_cast<const int8_t*>(list.queries) + row * (kQueryHeader + list.dim),
+      static_cast<const uint8_t*>(list.keys) + block * kPilotKeyBlock * list.dim, list.dim, acc);
+  const __m512 cap = _mm512_set1_ps(kRankCap);
+  unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
+    const __m512 slope = _mm512_set1_ps(list.slope[row + r]);
+    const __m512 offset = _mm512_set1_ps(list.offset[row + r]);
+    float* total = list.total + (row + r) * kShareLanes;
+    __m512 sum = _mm512_loadu_ps(total);
+    unrolled<kBlocks>([&](auto b) __attribute__((always_inline)) {
+      const int64_t key = (block + b) * kPilotKeyBlock;
+      const __m512 factor = _mm512_loadu_ps(list.key_factor + key);
+      const __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[r][b]), factor);
+      __m512 bits = _mm512_fmadd_ps(product, slope, offset);
+      bits = _mm512_min_ps(_mm512_max_ps(bits, _mm512_setzero_ps()), cap);
+      const __m512i half = _mm512_srli_epi32(_mm512_cvttps_epi32(bits), 16);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(list.half + (row + r) * list.stride + key),
+                          _mm512_cvtepi32_epi16(half));
+      sum = _mm512_add_ps(sum, _mm512_castsi512_ps(_mm512_slli_epi32(half, 16)));
+    });
+    _mm512_storeu_ps(total, sum);
+  });
+}
+
+template <int kBlocks>
+void share_blocks(const PilotShares& list, int64_t block) {
+  int64_t row = 0;
+  for (; row + kRowsPerStep <= list.rows; row += kRowsPerStep) {
+    share_rows<kRowsPerStep, kBlocks>(list, row, block);
+  }
+  for (; row + 2 <= list.rows; row += 2) share_rows<2, kBlocks>(list, row, block);
+  if (row < list.rows) share_rows<1, kBlocks>(list, row, block);
+}
+
 template <int kBlocks>
 void score_blocks(const PilotTile& tile, int64_t block) {
   int64_t row = 0;
@@ -202,6 +240,16 @@ void pilot_pack_queries_avx512vnni(const int8_t* q, int64_t rows, int64_t dim, v
     std::memcpy(out, &correction, sizeof correction);
     std::memcpy(out + kQueryHeader, q, static_cast<size_t>(dim));
   }
+}
+
+void pilot_pack_queries7_avx512vnni(const int8_t* q, int64_t rows, int64_t dim, void* packed) {
+  pilot_pack_queries_avx512vnni(q, rows, dim, packed);
+}
+
+void pilot_shares_avx512vnni(const PilotShares& list) {
+  int64_t block = 0;
+  for (; block + 2 <= list.key_blocks; block += 2) share_blocks<2>(list, block);
+  if (block < list.key_blocks) share_blocks<1>(list, block);
 }
 
 void pilot_ranks_avx512vnni(const PilotRank& list) {

@@ -117,4 +117,10 @@ void pilot_ranks_dotprod(const PilotRank& list) {
   list.in_range ? run(list, NeonRanks<false>(list)) : run(list, NeonRanks<true>(list));
 }
 
+void pilot_pack_queries7_dotprod(const int8_t* q, int64_t rows, int64_t dim, void* packed) {
+  pilot_pack_queries_dotprod(q, rows, dim, packed);
+}
+
+void pilot_shares_dotprod(const PilotShares& list) { run(list, NeonShares(list)); }
+
 }  // namespace shadowattn

@@ -115,4 +115,10 @@ void pilot_ranks_i8mm(const PilotRank& list) {
   list.in_range ? run(list, NeonRanks<false>(list)) : run(list, NeonRanks<true>(list));
 }
 
+void pilot_pack_queries7_i8mm(const int8_t* q, int64_t rows, int64_t dim, void* packed) {
+  pilot_pack_queries_i8mm(q, rows, dim, packed);
+}
+
+void pilot_shares_i8mm(const PilotShares& list) { run(list, NeonShares(list)); }
+
 }  // namespace shadowattn

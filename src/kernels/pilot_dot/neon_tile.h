@@ -126,6 +126,37 @@ struct NeonRanks {
   }
 };
 
+/// The halves of eight keys' shares, row by row.
+struct NeonShares {
+  const PilotShares& list;
+  float32x4_t low_factor;
+  float32x4_t high_factor;
+
+  [[gnu::always_inline]] explicit NeonShares(const PilotShares& l)
+      : list(l), low_factor(vdupq_n_f32(0.0F)), high_factor(vdupq_n_f32(0.0F)) {}
+
+  [[gnu::always_inline]] void start(int64_t key) {
+    low_factor = vld1q_f32(list.key_factor + key);
+    high_factor = vld1q_f32(list.key_factor + key + 4);
+  }
+  /// The bits of shares with their lower halves cleared.
+  [[gnu::always_inline]] static uint32x4_t upper(float32x4_t share) {
+    return vandq_u32(vreinterpretq_u32_f32(share), vdupq_n_u32(0xFFFF0000U));
+  }
+  [[gnu::always_inline]] void row(int64_t r, int64_t key, int32x4_t low, int32x4_t high) {
+    const float slope = list.slope[r];
+    const float offset = list.offset[r];
+    const uint32x4_t a = upper(NeonRanks<true>::share(low, low_factor, slope, offset));
+    const uint32x4_t b = upper(NeonRanks<true>::share(high, high_factor, slope, offset));
+    vst1q_u16(list.half + r * list.stride + key,
+              vuzp2q_u16(vreinterpretq_u16_u32(a), vreinterpretq_u16_u32(b)));
+    float* total = list.total + r * kShareLanes;
+    const float32x4_t sum = vaddq_f32(vreinterpretq_f32_u32(a), vreinterpretq_f32_u32(b));
+    vst1q_f32(total, vaddq_f32(vld1q_f32(total), sum));
+  }
+  [[gnu::always_inline]] void finish(int64_t) {}
+};
+
 /// step(rows as a constant, first row) for the steps of at most 12 rows that `rows` are done in: 12
 /// rows and eight keys are 24 accumulators of the 32 registers.
 template <typename Step>

@@ -19,8 +19,16 @@
 //
 //   e2 = bits(int32(clamp(fma(float(acc) · key_factor, slope, offset), 0, kRankCap)))   truncated
 //
-// Scores never leave the registers. float(acc) is exact (below 2^24), the product is rounded, the
-// fma rounded once, rows are added in order: every kernel gives the same bits.
+//   half[r][j]  = upper 16 bits of bits(int32(clamp(fma(acc · key_factor[j], slope[r], offset[r]),
+//                 0, kRankCap)))                                  e2 of row r and key j alone
+//   total[r]   += Σ_j half[r][j], in the lanes and the order of the kernel
+//
+// The shares of single rows are of queries of seven bits, [-63, 63]: then two products of an
+// unsigned and a signed byte fit 16 bits, which makes them twice as fast on AVX2 and costs nothing
+// that the keys' own rounding would not (SPEED.md).
+//
+// Scores of ranks never leave the registers. float(acc) is exact (below 2^24), the product is
+// rounded, the fma rounded once, rows are added in order: every kernel gives the same bits.
 //
 // Operands are packed once and reused: keys per call, queries per tile. Each kernel has its own
 // packed layout. Keys come in blocks of kPilotKeyBlock; pack_keys pads the last one with zero
@@ -61,6 +69,23 @@ struct PilotFixed {
   int64_t stride = 0;             ///< bytes
 };
 
+/// Lanes of PilotShares::total.
+inline constexpr int64_t kShareLanes = 16;
+
+struct PilotShares {
+  const void* queries = nullptr;  ///< packed by pack_queries7
+  int64_t rows = 0;               ///< as in PilotTile, as are the next four
+  const void* keys = nullptr;
+  int64_t key_blocks = 0;
+  int64_t dim = 0;
+  const float* key_factor = nullptr;
+  const float* slope = nullptr;   ///< [rows] finite
+  const float* offset = nullptr;  ///< [rows] finite
+  uint16_t* half = nullptr;       ///< [rows][stride], first key_blocks · kPilotKeyBlock written
+  int64_t stride = 0;             ///< elements
+  float* total = nullptr;         ///< [rows][kShareLanes] in and out, to be added up at the end
+};
+
 /// Largest f32 whose bits are a share: 2^120, so that sums stay ordered (they may reach infinity).
 inline constexpr float kRankCap = 247.0F * 0x1p23F;
 
@@ -89,9 +114,12 @@ struct PilotDotKernel {
   void (*pack_keys)(const int8_t* k, int64_t keys, int64_t dim, void* packed);
   /// q: dense [rows][dim], values in [-127, 127]. packed: rows · query_row_bytes.
   void (*pack_queries)(const int8_t* q, int64_t rows, int64_t dim, void* packed);
+  /// The same for `shares`, of values in [-63, 63].
+  void (*pack_queries7)(const int8_t* q, int64_t rows, int64_t dim, void* packed);
   void (*scores)(const PilotTile& tile);
   void (*fixed_scores)(const PilotFixed& tile);
   void (*ranks)(const PilotRank& list);
+  void (*shares)(const PilotShares& list);
 };
 
 /// Best first; the last runs anywhere.

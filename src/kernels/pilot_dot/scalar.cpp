@@ -75,4 +75,24 @@ void pilot_ranks_scalar(const PilotRank& list) {
   }
 }
 
+void pilot_pack_queries7_scalar(const int8_t* q, int64_t rows, int64_t dim, void* packed) {
+  pilot_pack_queries_scalar(q, rows, dim, packed);
+}
+
+void pilot_shares_scalar(const PilotShares& list) {
+  const auto* queries = static_cast<const int8_t*>(list.queries);
+  const auto* keys = static_cast<const int8_t*>(list.keys);
+  for (int64_t r = 0; r < list.rows; ++r) {
+    for (int64_t j = 0; j < list.key_blocks * kPilotKeyBlock; ++j) {
+      const int32_t acc = dot(queries + r * list.dim, keys + j * list.dim, list.dim);
+      const float product = static_cast<float>(acc) * list.key_factor[j];
+      const float bits = std::fma(product, list.slope[r], list.offset[r]);
+      const float clamped = std::min(std::max(bits, 0.0F), kRankCap);
+      const uint32_t half = static_cast<uint32_t>(clamped) >> 16;
+      list.half[r * list.stride + j] = static_cast<uint16_t>(half);
+      list.total[r * kShareLanes + j % kShareLanes] += std::bit_cast<float>(half << 16);
+    }
+  }
+}
+
 }  // namespace shadowattn

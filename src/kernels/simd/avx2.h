@@ -26,6 +26,11 @@ struct Avx2 {
     return _mm256_cvtepi32_ps(
         _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
   }
+  static Vec load_upper(const uint16_t* p) {
+    const __m256i words =
+        _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(words, 16));
+  }
   static Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
   static Vec sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
   static Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
@@ -57,6 +62,11 @@ struct Avx2 {
     sum = _mm_add_ss(sum, _mm_movehdup_ps(sum));
     return _mm_cvtss_f32(sum);
   }
+  static Vec reduce_each(const Vec (&v)[kLanes]) {
+    const Vec a = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
+    const Vec b = _mm256_hadd_ps(_mm256_hadd_ps(v[4], v[5]), _mm256_hadd_ps(v[6], v[7]));
+    return _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+  }
   static void store_int8(int8_t* p, Vec v) {
     const __m256i wide = _mm256_cvtps_epi32(v);
     const __m128i words =
@@ -76,6 +86,9 @@ struct Avx2 {
     max = _mm_max_epi32(max, _mm_shuffle_epi32(max, 0x4E));
     max = _mm_max_epi32(max, _mm_shuffle_epi32(max, 0xB1));
     return _mm_cvtss_f32(_mm_castsi128_ps(max));
+  }
+  static uint32_t mask_less(Vec a, Vec b) {
+    return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ)));
   }
   static int count_less(Vec a, Vec b) {
     return _mm_popcnt_u32(

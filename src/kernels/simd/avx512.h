@@ -26,6 +26,11 @@ struct Avx512 {
     return _mm512_cvtepi32_ps(
         _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
   }
+  static Vec load_upper(const uint16_t* p) {
+    const __m512i words =
+        _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(words, 16));
+  }
   static Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
   static Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
   static Vec mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
@@ -52,6 +57,11 @@ struct Avx512 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(biased, 23));
   }
   static float reduce_add(Vec v) { return _mm512_reduce_add_ps(v); }
+  static Vec reduce_each(const Vec (&v)[kLanes]) {
+    alignas(64) float sums[kLanes];
+    for (int i = 0; i < kLanes; ++i) sums[i] = reduce_add(v[i]);
+    return load(sums);
+  }
   static void store_int8(int8_t* p, Vec v) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(v)));
   }
@@ -64,6 +74,7 @@ struct Avx512 {
     const int32_t bits = _mm512_reduce_max_epi32(_mm512_castps_si512(v));
     return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(bits)));
   }
+  static uint32_t mask_less(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
   static int count_less(Vec a, Vec b) {
     return _mm_popcnt_u32(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ));
   }

@@ -38,6 +38,14 @@ struct Generic {
     for (int i = 0; i < kLanes; ++i) v[i] = static_cast<float>(p[i]);
     return v;
   }
+  /// The floats of which these are the upper halves.
+  static Vec load_upper(const uint16_t* p) {
+    uint32_t bits[kLanes];
+    for (int i = 0; i < kLanes; ++i) bits[i] = static_cast<uint32_t>(p[i]) << 16;
+    Vec v;
+    std::memcpy(&v, bits, sizeof v);
+    return v;
+  }
   static Vec add(Vec a, Vec b) { return a + b; }
   static Vec sub(Vec a, Vec b) { return a - b; }
   static Vec mul(Vec a, Vec b) { return a * b; }
@@ -68,6 +76,12 @@ struct Generic {
     return v;
   }
   static float reduce_add(Vec v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+  /// Lane i: the sum of the lanes of v[i].
+  static Vec reduce_each(const Vec (&v)[kLanes]) {
+    Vec sums;
+    for (int i = 0; i < kLanes; ++i) sums[i] = reduce_add(v[i]);
+    return sums;
+  }
   /// round(v) as int8; lanes must be within [-127, 127].
   static void store_int8(int8_t* p, Vec v) {
     for (int i = 0; i < kLanes; ++i) p[i] = static_cast<int8_t>(std::nearbyint(v[i]));
@@ -94,6 +108,12 @@ struct Generic {
   static float reduce_max_magnitude(Vec v) {
     v = max_magnitude(v, Vec{v[2], v[3], v[0], v[1]});
     return max_magnitude(v, Vec{v[1], v[0], v[3], v[2]})[0];
+  }
+  /// Bit i: a < b in lane i.
+  static uint32_t mask_less(Vec a, Vec b) {
+    uint32_t mask = 0;
+    for (int i = 0; i < kLanes; ++i) mask |= (a[i] < b[i] ? 1U : 0U) << i;
+    return mask;
   }
   /// In how many lanes a < b.
   static int count_less(Vec a, Vec b) {

@@ -29,6 +29,9 @@ struct Neon {
     const int16x8_t words = vmovl_s8(vcreate_s8(bytes));
     return vcvtq_f32_s32(vmovl_s16(vget_low_s16(words)));
   }
+  static Vec load_upper(const uint16_t* p) {
+    return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16));
+  }
   static Vec add(Vec a, Vec b) { return vaddq_f32(a, b); }
   static Vec sub(Vec a, Vec b) { return vsubq_f32(a, b); }
   static Vec mul(Vec a, Vec b) { return vmulq_f32(a, b); }
@@ -55,6 +58,9 @@ struct Neon {
     return vreinterpretq_f32_s32(vshlq_n_s32(biased, 23));
   }
   static float reduce_add(Vec v) { return vaddvq_f32(v); }
+  static Vec reduce_each(const Vec (&v)[kLanes]) {
+    return vpaddq_f32(vpaddq_f32(v[0], v[1]), vpaddq_f32(v[2], v[3]));
+  }
   static void store_int8(int8_t* p, Vec v) {
     const int16x4_t words = vmovn_s32(vcvtnq_s32_f32(v));
     const int8x8_t bytes = vmovn_s16(vcombine_s16(words, words));
@@ -71,6 +77,10 @@ struct Neon {
     float value;
     std::memcpy(&value, &bits, sizeof value);
     return value;
+  }
+  static uint32_t mask_less(Vec a, Vec b) {
+    const uint32_t bits[kLanes] = {1, 2, 4, 8};
+    return vaddvq_u32(vandq_u32(vcltq_f32(a, b), vld1q_u32(bits)));
   }
   static int count_less(Vec a, Vec b) {
     return -vaddvq_s32(vreinterpretq_s32_u32(vcltq_f32(a, b)));
