@@ -235,6 +235,9 @@ void add_options(CLI::App& app, Options& options) {
   tool::add_threads_option(app, options.measuring.threads);
   app.add_option("--rounds", options.measuring.rounds, "with --table [5]")
       ->check(CLI::Range(1, 1000));
+  app.add_option("--output-error", options.measuring.errors, "relative errors of the output [0.02]")
+      ->delimiter(',')
+      ->check(CLI::Range(1e-6, 0.99));
   app.add_option("--keep", options.measuring.keeps, "shares of tokens to keep [0.2,0.1]")
       ->delimiter(',')
       ->check(CLI::Range(1e-6, 1.0));

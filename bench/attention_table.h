@@ -14,6 +14,7 @@ namespace shadowattn::bench {
 using tool::measure::AttentionProblem;
 
 struct TableOptions {
+  std::vector<double> errors = {0.02};
   std::vector<double> keeps = {0.2, 0.1};
   std::vector<int> rows = {1, 2, 4, 8};
   int rounds = 5;
@@ -28,7 +29,7 @@ struct Variant {
   EngineOptions engine;
 };
 
-/// ggml, dense, then every keep × rows × (heads shared, own).
+/// ggml, dense, every output error, then every keep × rows × (heads shared, own).
 std::vector<Variant> table_variants(const TableOptions& options);
 
 /// "| peak | …": what was measured of this machine.

@@ -14,6 +14,7 @@ SampleSums::SampleSums(const RowSample& sample)
       oracle_lost(sample.oracle_lost),
       estimated_lost(sample.estimated_lost),
       recall(sample.recall),
+      squared_error(sample.squared_error),
       visible(sample.visible),
       kept(sample.kept),
       oracle_kept(sample.oracle_kept) {}
@@ -25,6 +26,7 @@ void SampleSums::add(const SampleSums& other) {
   oracle_lost += other.oracle_lost;
   estimated_lost += other.estimated_lost;
   recall += other.recall;
+  squared_error += other.squared_error;
   visible += other.visible;
   kept += other.kept;
   oracle_kept += other.oracle_kept;
@@ -39,6 +41,7 @@ Json SampleSums::to_json() const {
           {"lost_estimated", estimated_lost / count},
           {"lost_oracle", oracle_lost / count},
           {"recall_mean", recall / count},
+          {"output_error", output_error()},
           {"kept_share", static_cast<double>(kept) / tokens},
           {"oracle_share", static_cast<double>(oracle_kept) / tokens}};
 }

@@ -1,6 +1,7 @@
 // What sparsity cost the attention calls of a layer, on sampled rows.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
@@ -18,6 +19,7 @@ struct SampleSums {
   double oracle_lost = 0.0;
   double estimated_lost = 0.0;
   double recall = 0.0;
+  double squared_error = 0.0;
   int64_t visible = 0;
   int64_t kept = 0;
   int64_t oracle_kept = 0;
@@ -27,6 +29,10 @@ struct SampleSums {
 
   void add(const SampleSums& other);
   double mean_lost() const { return rows == 0 ? 0.0 : lost / static_cast<double>(rows); }
+  /// Root of the mean square.
+  double output_error() const {
+    return rows == 0 ? 0.0 : std::sqrt(squared_error / static_cast<double>(rows));
+  }
   /// Means over rows and shares of tokens: docs/plugin.md.
   nlohmann::ordered_json to_json() const;
 };

@@ -1,6 +1,7 @@
 #include "report.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -52,6 +53,10 @@ void append_sums(const CallSums& sums, Json& json) {
   json["lost_estimated"] = sums.estimated_rows == 0
                                ? 0.0
                                : sums.estimated_lost / static_cast<double>(sums.estimated_rows);
+  if (sums.error_rows > 0) {
+    json["output_error_predicted"] =
+        std::sqrt(sums.predicted_error2 / static_cast<double>(sums.error_rows));
+  }
   if (sums.quality.all().rows > 0) json["quality"] = sums.quality.to_json();
   json["sample_ms"] = to_ms(sums.sample_ns);
   json["pilot_ms"] = to_ms(sums.pilot_ns);
@@ -79,6 +84,11 @@ void CallSums::add(const CallReport& call, std::string_view dense_reason) {
   unpromised_rows += call.unpromised_rows;
   estimated_lost += call.estimated_lost;
   estimated_rows += call.estimated_rows;
+  if (call.predicted_error > 0.0) {
+    const int64_t all_rows = call.rows * call.heads;
+    predicted_error2 += call.predicted_error * call.predicted_error * static_cast<double>(all_rows);
+    error_rows += all_rows;
+  }
   quality.add(call.samples);
   sample_ns += call.sample_ns;
   pilot_ns += call.pilot_ns;
@@ -101,6 +111,8 @@ void CallSums::add(const CallSums& other) {
   unpromised_rows += other.unpromised_rows;
   estimated_lost += other.estimated_lost;
   estimated_rows += other.estimated_rows;
+  predicted_error2 += other.predicted_error2;
+  error_rows += other.error_rows;
   quality.add(other.quality);
   sample_ns += other.sample_ns;
   pilot_ns += other.pilot_ns;
@@ -155,25 +167,30 @@ std::string Report::quality_line(const Config& config) const {
   CallSums totals;
   int worst_layer = -1;
   double worst = -1.0;
+  const bool by_error = config.engine.output_error > 0.0;
+  const auto cost = [by_error](const SampleSums& sums) {
+    return by_error ? sums.output_error() : sums.mean_lost();
+  };
   for (const auto& [number, sums] : layers()) {
     totals.add(sums);
-    if (sums.quality.all().rows == 0 || sums.quality.all().mean_lost() <= worst) continue;
-    worst = sums.quality.all().mean_lost();
+    if (sums.quality.all().rows == 0 || cost(sums.quality.all()) <= worst) continue;
+    worst = cost(sums.quality.all());
     worst_layer = number;
   }
   const SampleSums& all = totals.quality.all();
   if (all.rows == 0) return {};
   const double kept = static_cast<double>(totals.kept_pairs) /
                       static_cast<double>(std::max<int64_t>(totals.visible_pairs, 1));
+  const double aim = by_error ? config.engine.output_error : config.engine.attn_error;
   char text[256];
   std::snprintf(text, sizeof text,
-                "kept %.1f %% of the tokens; lost attention mass %.2f %% (layer %d: %.2f %%) in "
+                "kept %.1f %% of the tokens; %s %.2f %% (layer %d: %.2f %%) in "
                 "%lld sampled sparse rows",
-                100.0 * kept, 100.0 * all.mean_lost(), worst_layer, 100.0 * worst,
-                static_cast<long long>(all.rows));
+                100.0 * kept, by_error ? "error of a layer's output" : "lost attention mass",
+                100.0 * cost(all), worst_layer, 100.0 * worst, static_cast<long long>(all.rows));
   std::string line = text;
-  if (config.engine.attn_error > 0.0) {
-    std::snprintf(text, sizeof text, ", aim %g %%", 100.0 * config.engine.attn_error);
+  if (aim > 0.0) {
+    std::snprintf(text, sizeof text, ", aim %g %%", 100.0 * aim);
     line += text;
   }
   return line;

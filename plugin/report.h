@@ -28,6 +28,8 @@ struct CallSums {
   int64_t unpromised_rows = 0;
   double estimated_lost = 0.0;  ///< over rows × heads with lists
   int64_t estimated_rows = 0;
+  double predicted_error2 = 0.0;  ///< CallReport::predicted_error², times rows × heads
+  int64_t error_rows = 0;         ///< rows × heads of calls with lists by output_error
   QualitySums quality;
   int64_t sample_ns = 0;
   int64_t pilot_ns = 0;

@@ -48,7 +48,12 @@ class AttentionProblem {
   AttentionProblem(const RecordedCall& recorded, const GgmlCpu& backend);
 
   /// Views this object's memory, output included.
-  AttentionCall call() const { return flash_attn_->call(0); }
+  /// As of a layer that an engine meets again and again.
+  AttentionCall call() const {
+    AttentionCall call = flash_attn_->call(0);
+    call.layer = 0;
+    return call;
+  }
   /// Computes the output with ggml's own kernel.
   void run_ggml() const;
   /// [n_q][H][D_v], of the last computation.

@@ -140,6 +140,7 @@ Json measure_others(const Workbench& workbench) {
   Config defaults = workbench.quality_config();
   defaults.min_rows = 1;
   defaults.engine.attn_error = 0;
+  defaults.engine.output_error = 0;
   defaults.engine.keep = published::kKeep;
   defaults.engine.keep_floor = 1;
   return measure_kld(workbench, {{kInt8, int8}, {kFloat, floats}, {kDefaults, defaults}});
@@ -151,6 +152,7 @@ Json measure_dial(const Workbench& workbench) {
     Config config = workbench.quality_config();
     config.min_rows = 1;
     config.engine.attn_error = attn_error;
+    config.engine.output_error = 0;
     methods.push_back({dial_name(attn_error), config});
   }
   return measure_kld(workbench, methods);

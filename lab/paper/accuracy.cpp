@@ -22,6 +22,7 @@ constexpr int kTop = 5;                 // of ranks, as in the paper
 Config paper_config(const Workbench& workbench) {
   Config config = workbench.quality_config();
   config.engine.attn_error = 0;
+  config.engine.output_error = 0;
   config.engine.keep = published::kKeep;
   config.engine.keep_floor = 1;
   config.engine.sink = 0;

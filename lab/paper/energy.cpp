@@ -89,6 +89,7 @@ eval::Method prompt_method(const std::string& name, bool enabled, Mode mode, boo
   if (paper_dial) {
     method.config.engine.keep = published::kKeep;
     method.config.engine.attn_error = 0;
+    method.config.engine.output_error = 0;
     method.config.engine.gate = false;
   }
   return method;

@@ -49,6 +49,7 @@ Config row_lists(const Workbench& workbench, double keep) {
   Config config = workbench.quality_config();
   config.min_rows = 1;
   config.engine.attn_error = 0;
+  config.engine.output_error = 0;
   config.engine.keep = keep;
   config.engine.keep_floor = 1;
   config.engine.sink = 0;

@@ -49,8 +49,11 @@ BenchSetup bench_setup(const Workbench& workbench, const CoreSetup& cores, const
   setup.repetitions = workbench.effort.repetitions;
   setup.ubatch = workbench.place.ubatch;
   setup.text = workbench.windows(test.length, 1).front();
-  setup.dials = {{defaults.keep, defaults.attn_error, defaults.gate, /*devices=*/false},
-                 {published::kKeep, 0, /*gate=*/false, /*devices=*/true}};
+  setup.dials = {{.keep = defaults.keep,
+                  .attn_error = defaults.attn_error,
+                  .gate = defaults.gate,
+                  .devices = false},
+                 {.keep = published::kKeep, .attn_error = 0, .gate = false}};
   setup.devices = devices_of(cores);
   return setup;
 }

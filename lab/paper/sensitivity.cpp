@@ -63,6 +63,7 @@ Json measure_share(const Workbench& workbench, double keep) {
   Config ours = workbench.quality_config();
   ours.min_rows = 1;
   ours.engine.attn_error = 0;
+  ours.engine.output_error = 0;
   ours.engine.keep = keep;
   ours.engine.keep_floor = 1;
   Json values = {{"keep", keep}};

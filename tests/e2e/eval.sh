@@ -46,26 +46,27 @@ done
 
 # Several settings and lengths side by side, in one reading; with one setting the same figures.
 tokens=2500
-evaluate kld -f document.txt --trials 1 --attn-error 0.01,0.05 --keep 0.3 -b 300
+evaluate kld -f document.txt --trials 1 --output-error 0.02,0.05 --attn-error 0.05 --keep 0.3 -b 300
 for context in 2,048 2,500; do
-  for name in llama.cpp 'shadow, attn_error 0.01' 'shadow, attn_error 0.05' 'shadow, keep 0.3'; do
+  for name in llama.cpp 'shadow, output_error 0.02' 'shadow, output_error 0.05' \
+    'shadow, attn_error 0.05' 'shadow, keep 0.3'; do
     expect_out "^\\| $name +\\| +$context \\|"
   done
 done
-holds "$(number attn_error) == 0.01 && $(number keep) == 1" "the headline is the first"
+holds "$(number output_error) == 0.02 && $(number keep) == 1" "the headline is the first"
 # kept_of <method>: of the longest context.
 kept_of() {
   grep -A3 "\"name\": \"$1\"" report.json | sed -nE 's/.*"kept": ([0-9.]+).*/\1/p' | tail -1
 }
 holds "$(kept_of shadow) == $(number kept)" "the headline's kept"
-holds "$(kept_of 'shadow, attn_error 0.05') < $(kept_of shadow)" "a looser dial keeps more"
+holds "$(kept_of 'shadow, output_error 0.05') < $(kept_of shadow)" "a looser dial keeps more"
 holds "$(kept_of 'shadow, keep 0.3') < 0.4" "the share kept"
 [[ $(grep -A2 '"context": 2048' report.json | sed -nE 's/.*"tokens": ([0-9]+),/\1/p') == 1024 ]] ||
   fail "not the second half of 2,048"
 cp report.json first.json
 evaluate kld -f document.txt --trials 1 -b 300
 tokens=1024
-for key in mean_kld floor_kld kept attn_error; do
+for key in mean_kld floor_kld kept output_error; do
   holds "$(number $key) == $(sed -nE "s/^  \"$key\": ([-0-9.e]+),?$/\1/p" first.json)" \
     "another $key by itself, by default"
 done
@@ -168,7 +169,8 @@ refused 2 'no baseline "dens"; known: dense' kld --baseline dens
 refused 2 'trials' needle --trials 0
 refused 2 'at least 512 tokens' needle -c 300
 refused 2 'at least 128 tokens' kld -c 100
-refused 2 'takes one --attn-error' needle --attn-error 0.1,0.2
+refused 2 'takes one --output-error, --attn-error' needle --attn-error 0.1,0.2
+refused 2 'takes no --output-error' recall --output-error 0.02
 refused 2 'only recall does' kld --granularity 8x1
 refused 2 'ROWSx1 .*found 8x2' recall --granularity 8x2
 refused 2 'ROWS from 1 to 64, found 65x1' recall --granularity 1x1,65x1

@@ -13,7 +13,7 @@ for mode in off dense shadow; do
   grep -q "\"mode\": \"$mode\"" report.json || fail "no mode in the report"
   cp out "$mode.out"
 done
-expect_err '^attention +shadow, may lose 1.0 % of attention mass'
+expect_err '^attention +shadow, relative output error 2.0 % a layer'
 expect_err '^kept +[0-9.]+ %'
 ! grep -q '^left to llama.cpp' err || fail "something was left to llama.cpp"
 grep -Eq '"calls": [1-9]' report.json || fail "the report counts no calls"

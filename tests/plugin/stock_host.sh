@@ -50,7 +50,7 @@ good() {
   for config in mode=dense mode=shadow,keep=0.5 mode=shadow,keep=0.5,gate=off; do
     rm -f "$work/report.json"
     complete "$config,report=$work/report.json"
-    grep 'shadowattn:' "$work/err" | grep -qv 'lost attention mass' && fail "messages without a cause"
+    grep 'shadowattn:' "$work/err" | grep -qv 'of the tokens; ' && fail "messages without a cause"
     [[ -e $work/report.json ]] || fail "no report"
     (($(number calls) >= 8)) || fail "no prefill call reached the plug-in: $(cat "$work/report.json")"
     grep -q 'fewer than 32 rows' "$work/report.json" || fail "the trial of -fa auto is not declined"
@@ -84,7 +84,7 @@ bad() {
   local config expect
   while IFS='|' read -r config expect; do
     complete "$config"
-    (($(grep 'shadowattn:' "$work/err" | grep -cv 'lost attention mass') == 1)) || fail "not one message for $config"
+    (($(grep 'shadowattn:' "$work/err" | grep -cv 'of the tokens; ') == 1)) || fail "not one message for $config"
     grep 'shadowattn:' "$work/err" | grep -qF -- "$expect" || fail "$config: no \"$expect\""
     grep 'shadowattn:' "$work/err"
   done <<LINES

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <string_view>
 
 #include "../plugin/plugin_host.h"
 #include "real_model.h"
@@ -17,6 +18,7 @@ using plugin_test::reset_report;
 constexpr size_t kPrompt = 1200;  // more than the 1024 keys from which on we take decoding
 constexpr size_t kMore = 96;
 constexpr size_t kDecoded = 24;
+constexpr char kByOutputError[] = "gate=off";
 constexpr Context::Options kOptions = {.cells = 2048};
 
 // Means over few positions are noisy.
@@ -65,6 +67,10 @@ class RealState : public testing::TestWithParam<const char*> {};
 
 TEST_P(RealState, GoesOnAsBefore) {
   configure(GetParam());
+  // Lists by output error know a layer's output from its calls before, which a state does not hold:
+  // a fresh context takes it from its first rows instead. All else is the same numbers by the same
+  // kernels.
+  const double allowed = std::string_view(GetParam()) == kByOutputError ? kLargestRoundingOfFew : 0;
   Context whole(kOptions);
   whole.decode({{0, 0, text_tokens(0, kPrompt)}});
   const SavedState state(whole);
@@ -76,9 +82,8 @@ TEST_P(RealState, GoesOnAsBefore) {
     Context fresh(kOptions);
     from_file ? state.restore_file(fresh) : state.restore_bytes(fresh);
     reset_report();
-    // The same kernels on the same numbers.
-    EXPECT_EQ(mean_kld(prefill, read_more(fresh)), 0) << "from a file: " << from_file;
-    EXPECT_EQ(mean_kld(decoding, decode_more(fresh, kPrompt + kMore)), 0) << from_file;
+    EXPECT_LE(mean_kld(prefill, read_more(fresh)), allowed) << "from a file: " << from_file;
+    EXPECT_LE(mean_kld(decoding, decode_more(fresh, kPrompt + kMore)), allowed) << from_file;
     EXPECT_EQ(report()["totals"]["calls"], layers() * static_cast<int64_t>(1 + kDecoded));
     EXPECT_TRUE(report()["declined"].empty()) << report()["declined"].dump(2);
   }
@@ -89,7 +94,8 @@ TEST_P(RealState, GoesOnAsBefore) {
   EXPECT_LT(mean_kld(decoding_at_once, decode_more(fresh, kPrompt)), kLargestRoundingOfFew);
 }
 
-INSTANTIATE_TEST_SUITE_P(, RealState, testing::Values("mode=dense", "gate=off"));
+INSTANTIATE_TEST_SUITE_P(, RealState,
+                         testing::Values("mode=dense", "attn_error=0.01,gate=off", kByOutputError));
 
 }  // namespace
 }  // namespace shadowattn::real_test

@@ -199,6 +199,7 @@ TEST(Methods, OnlyTheReferenceIsInF32Anyway) {
 TEST(Methods, AnotherSettingOfShadowIsNamedAfterIt) {
   Config config;
   config.engine.mode = Mode::kDense;
+  config.engine.output_error = 0;
   config.engine.attn_error = 0.05;
   EXPECT_EQ(shadow_at(config).name, "shadow, attn_error 0.05");
   EXPECT_EQ(shadow_at(config).config.engine.mode, Mode::kShadow);
@@ -211,17 +212,22 @@ TEST(Methods, AnotherSettingOfShadowIsNamedAfterIt) {
 TEST(Settings, StandEachByItselfAndOnce) {
   const std::vector<double> errors = {0.01, 0.05, 0.01};
   const std::vector<double> keeps = {0.2, 0.1};
-  EXPECT_EQ(separate_settings(errors, keeps),
-            (std::vector<Setting>{{0.01, 1}, {0.05, 1}, {0, 0.2}, {0, 0.1}}));
-  EXPECT_TRUE(separate_settings({}, {}).empty());
+  const std::vector<double> output_errors = {0.03};
+  EXPECT_EQ(separate_settings(output_errors, errors, keeps),
+            (std::vector<Setting>{{.output_error = 0.03},
+                                  {.attn_error = 0.01},
+                                  {.attn_error = 0.05},
+                                  {.keep = 0.2},
+                                  {.keep = 0.1}}));
+  EXPECT_TRUE(separate_settings({}, {}, {}).empty());
 }
 
 TEST(Settings, ShortenListsOnlyOfShares) {
   EngineOptions options;
   options.keep_floor = 100;
-  EXPECT_EQ(options_at(options, Setting{0, 0.2}, true).keep_floor, 1);
-  EXPECT_EQ(options_at(options, Setting{0, 0.2}, false).keep_floor, 100);
-  const EngineOptions by_mass = options_at(options, Setting{0.05, 1}, true);
+  EXPECT_EQ(options_at(options, Setting{.keep = 0.2}, true).keep_floor, 1);
+  EXPECT_EQ(options_at(options, Setting{.keep = 0.2}, false).keep_floor, 100);
+  const EngineOptions by_mass = options_at(options, Setting{.attn_error = 0.05}, true);
   EXPECT_EQ(by_mass.keep_floor, 100);
   EXPECT_EQ(by_mass.attn_error, 0.05);
   EXPECT_EQ(by_mass.keep, 1);

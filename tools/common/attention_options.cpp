@@ -51,13 +51,15 @@ void AttentionOptions::add_mode_to(CLI::App& app) {
       "shadow: sparse; dense: exact, our kernels; off: llama.cpp's own [shadow]");
 }
 
-void AttentionOptions::add_attn_error_to(CLI::App& app) {
+void AttentionOptions::add_errors_to(CLI::App& app) {
+  add(app, "--output-error", "output_error",
+      "relative error that a layer's output may have; 0: lists by --attn-error [0.02]");
   add(app, "--attn-error", "attn_error",
-      "share of softmax mass a query may lose; 0: attend to what --keep says [0.01]");
+      "instead: share of softmax mass a query may lose; 0: attend to what --keep says [0.01]");
 }
 
 void AttentionOptions::add_to(CLI::App& app) {
-  add_attn_error_to(app);
+  add_errors_to(app);
   add(app, "--keep", "keep", "share of the visible tokens to attend to at most, in (0, 1] [1]");
   add_shared_to(app);
   add(app, "--pipeline", "pipeline",

@@ -21,8 +21,8 @@ class AttentionOptions {
   /// As add_to, without --attn-error, --keep, --pipeline and --min-rows, which the subcommand sets
   /// itself.
   void add_shared_to(CLI::App& app);
-  /// Adds --attn-error.
-  void add_attn_error_to(CLI::App& app);
+  /// Adds --output-error and --attn-error.
+  void add_errors_to(CLI::App& app);
   /// Adds --mode.
   void add_mode_to(CLI::App& app);
   /// Adds --config: any keys of the plug-in but `reserved`, which the subcommand sets itself, and

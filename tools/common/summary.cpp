@@ -37,9 +37,13 @@ std::string attention_settings(const RunFigures& figures, const json& report) {
   if (figures.mode == "off") return "llama.cpp's own";
   if (figures.mode == "dense") return "dense: exact, by shadowattn's kernels";
   const json& config = report["config"];
+  std::string text = "shadow";
+  const double output_error = config.value("output_error", 0.0);
+  if (output_error > 0) {
+    return text + ", relative output error " + format_fixed(100 * output_error, 1) + " % a layer";
+  }
   const double error = config.value("attn_error", 0.0);
   const double keep = config.value("keep", 0.0);
-  std::string text = "shadow";
   if (error > 0) text += ", may lose " + format_fixed(100 * error, 1) + " % of attention mass";
   if (error == 0 || keep < 1) text += ", keep " + format_fixed(keep, 2);
   return text;
@@ -65,10 +69,17 @@ void add_prompt_rows(const RunFigures& figures, Table& table) {
   }
 }
 
-// Of attention mass, by the rows that were compared with exact attention; "" when none were.
+// Of the output, or of attention mass, by the rows that were compared with exact attention; "" when
+// none were.
 std::string lost_mass(const json& report) {
   const json quality = member(member(report, "totals", json()), "quality", json());
   if (!quality.is_object()) return "";
+  if (const double error = quality.value("output_error", 0.0); error > 0) {
+    return format_percent(error) + " of a layer's output, the estimate says " +
+           format_percent(member(report, "totals", json()).value("output_error_predicted", 0.0)) +
+           "; in " + format_count(quality.value("sampled_rows", int64_t{0})) +
+           " sampled sparse rows";
+  }
   return format_percent(quality.value("lost_mean", 0.0)) + " of attention mass, worst " +
          format_percent(quality.value("lost_worst", 0.0)) + ", in " +
          format_count(quality.value("sampled_rows", int64_t{0})) + " sampled sparse rows";

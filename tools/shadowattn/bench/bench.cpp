@@ -108,10 +108,12 @@ void set_cores(const BenchOptions& options, BenchSetup& setup) {
 
 // --keep alone means exactly these shares.
 std::vector<ShadowDial> dials(const BenchOptions& options, const EngineOptions& engine) {
-  if (options.keeps.empty()) return {{engine.keep, engine.attn_error, engine.gate}};
+  if (options.keeps.empty()) {
+    return {{engine.keep, engine.attn_error, engine.output_error, engine.gate}};
+  }
   const double attn_error = options.attention.given("attn_error") ? engine.attn_error : 0.0;
   std::vector<ShadowDial> all;
-  for (const double keep : options.keeps) all.push_back({keep, attn_error, engine.gate});
+  for (const double keep : options.keeps) all.push_back({keep, attn_error, 0, engine.gate});
   return all;
 }
 
@@ -332,7 +334,7 @@ Action add_bench(CLI::App& app) {
              "-ctk: type of the keys in the cache: f16, q8_0 [f16]");
   add_choice(app, "--cache-type-v", options->type_v, {"f16", "q8_0"},
              "-ctv: type of the values in the cache: f16, q8_0 [f16]");
-  options->attention.add_attn_error_to(app);
+  options->attention.add_errors_to(app);
   options->attention.add_shared_to(app);
   options->attention.add_config_to(
       app, {"mode", "keep", "min_rows", "threads", "report", "trace", "pipeline", "fuse_heads"});

@@ -198,6 +198,7 @@ class Bench::Impl {
     config.engine.mode = mode;
     config.engine.keep = dial.keep;
     config.engine.attn_error = dial.attn_error;
+    config.engine.output_error = dial.output_error;
     config.engine.gate = dial.gate;
     return config;
   }

@@ -20,6 +20,7 @@ namespace shadowattn::tool {
 struct ShadowDial {
   double keep = 1;
   double attn_error = 0.01;
+  double output_error = 0;
   bool gate = true;     ///< EngineOptions::gate
   bool devices = true;  ///< measured with each device, too
 };

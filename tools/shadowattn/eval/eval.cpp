@@ -43,6 +43,7 @@ struct EvalOptions {
   uint64_t seed = 1;
   int threads = default_threads();
   int ubatch = 512;
+  std::vector<double> output_errors;
   std::vector<double> attn_errors;
   std::vector<double> keeps;
   std::vector<std::string> granularities;
@@ -71,10 +72,16 @@ bool is_task(const std::string& name) {
 
 void check_lists(const EvalOptions& options) {
   if (text_task(options.task) != nullptr &&
-      (options.attn_errors.size() > 1 || options.keeps.size() > 1)) {
+      (options.output_errors.size() > 1 || options.attn_errors.size() > 1 ||
+       options.keeps.size() > 1)) {
     throw Failure(
-        options.task + " takes one --attn-error and one --keep; only kld and recall take lists",
+        options.task +
+            " takes one --output-error, --attn-error and --keep; only kld and recall take "
+            "lists",
         kExitUsage);
+  }
+  if (options.task == "recall" && !options.output_errors.empty()) {
+    throw Failure("recall is of lists by mass or share: it takes no --output-error", kExitUsage);
   }
   if (options.granularities.empty()) return;
   if (options.task != "recall") {
@@ -90,23 +97,30 @@ void check_lists(const EvalOptions& options) {
 bool is_one_setting(const EvalOptions& options) {
   if (options.task == "recall") return false;
   if (text_task(options.task) != nullptr) return true;
+  if (!options.output_errors.empty()) {
+    return options.output_errors.size() == 1 && options.attn_errors.empty() &&
+           options.keeps.empty();
+  }
   return options.keeps.empty() ? options.attn_errors.size() <= 1
                                : options.keeps.size() == 1 && options.attn_errors.size() == 1;
 }
 
 // Side by side; the first is the headline. Neither option is recall's case alone.
 std::vector<Setting> settings_of(const EvalOptions& options, const Config& config) {
-  const bool neither = options.attn_errors.empty() && options.keeps.empty();
-  if (neither) return separate_settings(std::span(&config.engine.attn_error, 1), kShares);
-  return separate_settings(options.attn_errors, options.keeps);
+  const bool neither =
+      options.output_errors.empty() && options.attn_errors.empty() && options.keeps.empty();
+  if (neither) return separate_settings({}, std::span(&config.engine.attn_error, 1), kShares);
+  return separate_settings(options.output_errors, options.attn_errors, options.keeps);
 }
 
 // The headline first.
 std::vector<Config> configs_of(const EvalOptions& options, const std::string& model) {
   Config config = options.attention.config_for(model);
   if (is_one_setting(options)) {
+    if (!options.attn_errors.empty() || !options.keeps.empty()) config.engine.output_error = 0;
     if (!options.attn_errors.empty()) config.engine.attn_error = options.attn_errors.front();
     if (!options.keeps.empty()) config.engine.keep = options.keeps.front();
+    if (!options.output_errors.empty()) config.engine.output_error = options.output_errors.front();
     return {config};
   }
   const bool short_lists = !options.attention.given("floor");
@@ -203,6 +217,7 @@ EvalFacts make_facts(const EvalOptions& options, const LlamaModel& model, const 
   facts.facts = options.facts;
   facts.passage = options.passage;
   facts.threads = options.threads;
+  facts.output_error = options.task == "recall" ? 0 : config.engine.output_error;
   facts.attn_error = config.engine.attn_error;
   facts.keep = config.engine.keep;
   return facts;
@@ -261,6 +276,9 @@ std::string default_of(const std::string& key) {
 }
 
 void add_setting_options(CLI::App& app, EvalOptions& options) {
+  add_list_option(app, "--output-error", "output_error", options.output_errors,
+                  "relative error that a layer's output may have; kld: several side by side" +
+                      default_of("output_error"));
   add_list_option(app, "--attn-error", "attn_error", options.attn_errors,
                   "share of softmax mass a query may lose; kld, recall: several side by side" +
                       default_of("attn_error"));
@@ -337,8 +355,8 @@ Action add_eval(CLI::App& app) {
       ->type_name("FILE");
   add_setting_options(app, *options);
   options->attention.add_shared_to(app);
-  options->attention.add_config_to(
-      app, {"mode", "attn_error", "keep", "min_rows", "threads", "report", "trace"});
+  options->attention.add_config_to(app, {"mode", "output_error", "attn_error", "keep", "min_rows",
+                                         "threads", "report", "trace"});
   return [options] { return run_eval(*options); };
 }
 

@@ -60,7 +60,7 @@ std::vector<Method> make_methods(const std::vector<std::string>& baselines, cons
 
 Method shadow_at(const Config& config) {
   Method method = make_method({kHeadline, Mode::kShadow}, config);
-  method.name += ", " + setting_text({config.engine.attn_error, config.engine.keep});
+  method.name += ", " + setting_text(setting_of(config.engine));
   return method;
 }
 

@@ -25,7 +25,8 @@ struct EvalFacts {
   int facts = 0;    ///< needle: in each text; 0: one or several
   int passage = 0;  ///< recite: tokens to be repeated, at least
   int threads = 0;
-  double attn_error = 0;  ///< of the headline
+  double output_error = 0;  ///< of the headline, as the next two
+  double attn_error = 0;
   double keep = 1;
 };
 

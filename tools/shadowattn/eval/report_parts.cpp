@@ -26,7 +26,7 @@ Page start_page(const std::string& title, const EvalFacts& facts) {
       "model: " + facts.model + " (" + facts.description + ")",
       "text: " + (facts.text.empty() ? "made up, seed " + std::to_string(facts.seed) : facts.text),
       "context: " + format_count(facts.context) +
-          " tokens; shadow: " + setting_text({facts.attn_error, facts.keep}) +
+          " tokens; shadow: " + setting_text({facts.output_error, facts.attn_error, facts.keep}) +
           "; threads: " + std::to_string(facts.threads)};
   return page;
 }
@@ -41,6 +41,7 @@ nlohmann::ordered_json start_json(const EvalFacts& facts) {
           {"trials", facts.trials},
           {"seed", facts.seed},
           {"threads", facts.threads},
+          {"output_error", facts.output_error},
           {"attn_error", facts.attn_error},
           {"keep", facts.keep}};
 }

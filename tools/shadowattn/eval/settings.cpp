@@ -39,26 +39,35 @@ std::optional<Granularity> read_granularity(const std::string& text) {
 
 }  // namespace
 
-std::vector<Setting> separate_settings(std::span<const double> attn_errors,
+std::vector<Setting> separate_settings(std::span<const double> output_errors,
+                                       std::span<const double> attn_errors,
                                        std::span<const double> keeps) {
   std::vector<Setting> settings;
   const auto add = [&](const Setting& setting) {
     const bool known = std::find(settings.begin(), settings.end(), setting) != settings.end();
     if (!known) settings.push_back(setting);
   };
-  for (const double error : attn_errors) add({error, 1});
-  for (const double keep : keeps) add({0, keep});
+  for (const double error : output_errors) add({.output_error = error});
+  for (const double error : attn_errors) add({.attn_error = error});
+  for (const double keep : keeps) add({.keep = keep});
   return settings;
 }
 
+Setting setting_of(const EngineOptions& options) {
+  return {options.output_error, options.attn_error, options.keep};
+}
+
 EngineOptions options_at(EngineOptions options, const Setting& setting, bool short_lists) {
+  options.output_error = setting.output_error;
+  if (setting.output_error > 0) return options;  // the rest stays for calls that it cannot take
   options.attn_error = setting.attn_error;
   options.keep = setting.keep;
-  if (setting.attn_error == 0 && setting.keep < 1 && short_lists) options.keep_floor = 1;
+  if (setting.keep < 1 && setting.attn_error == 0 && short_lists) options.keep_floor = 1;
   return options;
 }
 
 std::string setting_text(const Setting& setting) {
+  if (setting.output_error > 0) return "output_error " + short_number(setting.output_error);
   if (setting.attn_error == 0) return "keep " + short_number(setting.keep);
   const std::string text = "attn_error " + short_number(setting.attn_error);
   return setting.keep < 1 ? text + ", keep at most " + short_number(setting.keep) : text;

@@ -11,23 +11,28 @@
 
 namespace shadowattn::tool::eval {
 
-/// attn_error > 0: as many tokens as that needs, `keep` of them at most; 0: `keep` of them.
+/// output_error > 0: lists by it. Else attn_error > 0: as many tokens as that needs, `keep` of them
+/// at most; 0: `keep` of them.
 struct Setting {
+  double output_error = 0;
   double attn_error = 0;
   double keep = 1;
 
   friend bool operator==(const Setting&, const Setting&) = default;
 };
 
-/// Each value by itself, and each setting once: the errors with keep 1, then the shares with
-/// attn_error 0.
-std::vector<Setting> separate_settings(std::span<const double> attn_errors,
+/// Each value by itself, and each setting once, in this order.
+std::vector<Setting> separate_settings(std::span<const double> output_errors,
+                                       std::span<const double> attn_errors,
                                        std::span<const double> keeps);
+
+/// That of these options.
+Setting setting_of(const EngineOptions& options);
 
 /// `options` at a setting. `short_lists`: shares are taken at their word, keep_floor is 1.
 EngineOptions options_at(EngineOptions options, const Setting& setting, bool short_lists);
 
-/// "attn_error 0.05", "attn_error 0.05, keep at most 0.2" or "keep 0.1".
+/// "output_error 0.03", "attn_error 0.05", "attn_error 0.05, keep at most 0.2" or "keep 0.1".
 std::string setting_text(const Setting& setting);
 
 /// Which query rows and heads share a list.
