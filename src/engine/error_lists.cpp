@@ -63,7 +63,6 @@ bool ErrorLists::head_pays(const CostModel& model, double kept, int64_t rows,
 }
 
 bool ErrorLists::pays(const AttentionCall& call, const Visibility& visibility) {
-  if (visibility.max_visible() <= options_.keep_floor) return false;
   if (!options_.gate) return true;
   if (call.query.rows < kFewestRows) return false;
   const CostModel* model = costs(call);

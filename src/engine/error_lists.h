@@ -24,7 +24,8 @@ class ErrorLists {
   static bool takes(const EngineOptions& options, const AttentionCall& call,
                     const Visibility& visibility);
 
-  /// Whether some head of the call is expected to gain by it. Throws std::bad_alloc.
+  /// Whether some head of a call that is long enough is expected to gain by it. Throws
+  /// std::bad_alloc.
   bool pays(const AttentionCall& call, const Visibility& visibility);
 
   /// Computes the call with the executor's threads. Throws std::bad_alloc.

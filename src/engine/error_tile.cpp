@@ -102,7 +102,6 @@ ErrorTile TileWorker::run_error(const CallContext& context, const ErrorCall& err
   } else {
     attend(context, kv_head, {&list, 1}, kept.list, nullptr, &kept.far);
     tile.change = kept.change;
-    tile.dropped = kept.dropped;
     counters.estimated_lost += kept.dropped;
   }
   counters.estimated_rows += list.count();

@@ -47,7 +47,6 @@ struct ErrorTile {
   double energy = 0.0;   ///< Σ over rows of the squared length of the output, where finite
   int64_t rows = 0;      ///< these
   double change = 0.0;   ///< predicted Σ over rows of the squared error of the output
-  double dropped = 0.0;  ///< Σ over rows of the share that went to the far field
   int64_t kept = 0;      ///< keys that the estimate kept
   int64_t seen = 0;      ///< of these
 };

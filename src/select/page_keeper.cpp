@@ -11,6 +11,7 @@ namespace {
 /// Pages whose shares of dropped keys are kept in a first-level cache before they meet the means.
 constexpr int64_t kPagesAtOnce = 32;
 constexpr uint16_t kWholePage = 0xFFFF;
+static_assert(kShareRows % kKeepRows == 0);  // the estimate's padding serves the kernel
 static_assert(kKeepPage == 16 && kWordKeys % kKeepPage == 0);
 
 int64_t padded_rows(int64_t rows) { return (rows + kKeepRows - 1) / kKeepRows * kKeepRows; }

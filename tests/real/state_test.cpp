@@ -68,8 +68,8 @@ class RealState : public testing::TestWithParam<const char*> {};
 TEST_P(RealState, GoesOnAsBefore) {
   configure(GetParam());
   // Lists by output error know a layer's output from its calls before, which a state does not hold:
-  // a fresh context takes it from its first rows instead. All else is the same numbers by the same
-  // kernels.
+  // a fresh context takes it from the last rows of its first call. All else is the same numbers by
+  // the same kernels.
   const double allowed = std::string_view(GetParam()) == kByOutputError ? kLargestRoundingOfFew : 0;
   Context whole(kOptions);
   whole.decode({{0, 0, text_tokens(0, kPrompt)}});
