@@ -84,8 +84,8 @@ Result<CpuFeatures> resolve_isa(std::string_view isa);
 
 /// A kernel of this build, for listings.
 struct KernelInfo {
-  std::string_view
-      family;             ///< "quantize", "pilot_dot", "score_rank", "select", "attend", "attend16"
+  /// "quantize", "pilot_dot", "score_rank", "select", "project", "keep", "attend", "attend16"
+  std::string_view family;
   std::string_view name;  ///< "avx2"
   CpuFeatures needs;
 };

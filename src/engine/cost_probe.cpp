@@ -37,6 +37,11 @@ class Noise {
   uint32_t state_ = 1;
 };
 
+/// Real queries and keys meet in some three quarters of their dimensions (pilot/score_basis.h): the
+/// last quarter of each row is this much smaller.
+constexpr float kLastQuarter = 0.25F;
+float spread(int64_t d, int64_t dim) { return 4 * (d % dim) < 3 * dim ? 1.0F : kLastQuarter; }
+
 /// One KV head of made-up operands. The lists that come of them are as scattered as lists get.
 class ProbeCall {
  public:
@@ -47,9 +52,11 @@ class ProbeCall {
         value_(bytes(shape.value_type, shape.value_dim)),
         output_(static_cast<size_t>(most_rows * shape.group_heads * shape.value_dim)) {
     Noise noise;
-    for (float& q : query_) q = noise.next();
-    fill(shape.key_type, noise, key_);
-    fill(shape.value_type, noise, value_);
+    for (size_t i = 0; i < query_.size(); ++i) {
+      query_[i] = noise.next() * spread(static_cast<int64_t>(i), shape.dim);
+    }
+    fill(shape.key_type, shape.dim, noise, key_);
+    fill(shape.value_type, shape.value_dim, noise, value_);
   }
 
   AttentionCall call(int64_t rows) {
@@ -75,23 +82,25 @@ class ProbeCall {
   static size_t bytes(ElementType type, int64_t dim) {
     return static_cast<size_t>(kKeys * row_bytes(type, dim));
   }
-  static void fill(ElementType type, Noise& noise, std::vector<char>& out) {
+  static void fill(ElementType type, int64_t dim, Noise& noise, std::vector<char>& out) {
+    const auto next = [&](size_t i) { return noise.next() * spread(static_cast<int64_t>(i), dim); };
     if (type == ElementType::kQ8_0) {
+      size_t element = 0;
       for (size_t i = 0; i < out.size(); ++i) {
         const uint16_t scale = float_to_half(0.015F);
         const size_t at = i % kQ8BlockBytes;
         out[i] = at < sizeof scale ? static_cast<char>(scale >> 8 * at)
-                                   : static_cast<char>(std::lrint(63.0F * noise.next()));
+                                   : static_cast<char>(std::lrint(63.0F * next(element++)));
       }
       return;
     }
     if (type == ElementType::kF16) {
       auto* half = reinterpret_cast<uint16_t*>(out.data());
-      for (size_t i = 0; i < out.size() / 2; ++i) half[i] = float_to_half(noise.next());
+      for (size_t i = 0; i < out.size() / 2; ++i) half[i] = float_to_half(next(i));
       return;
     }
     auto* value = reinterpret_cast<float*>(out.data());
-    for (size_t i = 0; i < out.size() / 4; ++i) value[i] = noise.next();
+    for (size_t i = 0; i < out.size() / 4; ++i) value[i] = next(i);
   }
   static TensorView view(ElementType type, const std::vector<char>& data, int64_t dim) {
     return {data.data(),         type, 1, kKeys, dim, static_cast<int64_t>(data.size()),

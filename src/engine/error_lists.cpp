@@ -147,8 +147,9 @@ void ErrorLists::run(const CallContext& context, KeyEstimates& keys,
   for (TileWorker& worker : workers) worker.reserve_error(context, kListRows);
   std::vector<int64_t> kv_heads;
   for (int64_t h = 0; h < call.key.heads; ++h) kv_heads.push_back(h);
-  keys.build(call, kv_heads, range, context.kernels.quantize, context.kernels.pilot_dot, executor);
-  values_.build(call, range, context.kernels.keep, executor);
+  const KernelSet& kernels = context.kernels;
+  keys.build_for_shares(call, range, kernels.pilot_dot, kernels.attend, kernels.project, executor);
+  values_.build(call, range, kernels.keep, executor);
   report->pilot_ns += std::chrono::duration_cast<std::chrono::nanoseconds>(
                           std::chrono::steady_clock::now() - started)
                           .count();

@@ -68,7 +68,7 @@ ErrorTile TileWorker::run_error(const CallContext& context, const ErrorCall& err
   Stopwatch watch(context.trace, lane_, list.first_head, list.rows);
   keeper_.start(context.options, context.visibility, list, keys.begin());
   if (!keys.finite() || !estimate_.shares(call, keys, context.visibility, list, keeper_.whole(),
-                                          kernels.quantize, kernels.pilot_dot)) {
+                                          kernels.project, kernels.pilot_dot)) {
     // NaN in the keys is of all heads that share them.
     const bool counted = !keys.finite() && list.first_head % group_heads != 0;
     if (!counted) counters.nonfinite_rows += list.rows.count;

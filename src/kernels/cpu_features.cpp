@@ -6,7 +6,9 @@
 
 #include "kernels/attend/attend.h"
 #include "kernels/attend16/attend16.h"
+#include "kernels/keep/keep.h"
 #include "kernels/pilot_dot/pilot_dot.h"
+#include "kernels/project/project.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/score_rank/score_rank.h"
 #include "kernels/select/select.h"
@@ -133,6 +135,8 @@ std::vector<KernelInfo> list_kernels() {
   append("pilot_dot", pilot_dot_kernels(), kernels);
   append("score_rank", score_rank_kernels(), kernels);
   append("select", select_kernels(), kernels);
+  append("project", project_kernels(), kernels);
+  append("keep", keep_kernels(), kernels);
   append("attend", attend_kernels(), kernels);
   append("attend16", attend16_kernels(), kernels);
   return kernels;

@@ -5,6 +5,7 @@
 #include "kernels/attend16/attend16.h"
 #include "kernels/keep/keep.h"
 #include "kernels/pilot_dot/pilot_dot.h"
+#include "kernels/project/project.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/score_rank/score_rank.h"
 #include "kernels/select/select.h"
@@ -16,6 +17,7 @@ namespace shadowattn {
 struct KernelSet {
   QuantizeKernel quantize;
   PilotDotKernel pilot_dot;
+  ProjectKernel project;
   SelectKernel select;
   ScoreRankKernel score_rank;
   KeepKernel keep;

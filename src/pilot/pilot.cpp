@@ -71,6 +71,54 @@ void KeyEstimates::build(const AttentionCall& call, std::span<const int64_t> wan
   if (!again.empty()) quantize_chunks(call, again, quantize, pilot, executor);
 }
 
+void KeyEstimates::build_for_shares(const AttentionCall& call, KeyRange keys,
+                                    const PilotDotKernel& pilot, const AttendKernel& attend,
+                                    const ProjectKernel& project, Executor& executor) {
+  const int64_t dim = call.key.dim;
+  const int64_t count = keys.end - keys.begin;
+  const int64_t chunks = chunks_of(count);
+  heads_.resize(static_cast<size_t>(call.key.heads));
+  chunk_.resize(static_cast<size_t>(executor.threads()));
+  projected_.resize(static_cast<size_t>(executor.threads()));
+  for (auto& chunk : chunk_) chunk.reserve(kKeysPerTask * dim);
+  for (auto& chunk : projected_) chunk.reserve(kKeysPerTask * dim);
+  for (KeyEstimate& head : heads_) {
+    head.reserve(keys, dim, pilot);
+    head.basis_.reserve(dim);
+  }
+  executor.run(call.key.heads, [&](int64_t kv_head, int) {
+    KeyEstimate& head = heads_[static_cast<size_t>(kv_head)];
+    head.basis_.find(call, kv_head, keys, attend, project);
+    head.block_bytes_ = pilot.key_block_bytes(head.basis_.dim());
+  });
+  executor.run(chunks * call.key.heads, [&](int64_t task, int thread) {
+    const int64_t kv_head = task / chunks;
+    KeyEstimate& head = heads_[static_cast<size_t>(kv_head)];
+    const ScoreBasis& basis = head.basis_;
+    const int64_t chunk = task % chunks;
+    const int64_t first = chunk * kKeysPerTask;
+    const int64_t rows = std::min(kKeysPerTask, count - first);
+    float* projected = projected_[static_cast<size_t>(thread)].data();
+    int8_t* q8 = chunk_[static_cast<size_t>(thread)].data();
+    float* scale = head.scales_.data() + first;
+    project.rows({{call.key.row(kv_head, 0), call.key.type, call.key.row_stride},
+                  keys.begin + first,
+                  1,
+                  rows,
+                  dim,
+                  basis.key_map(),
+                  basis.dim(),
+                  basis.key_start(),
+                  projected});
+    const bool finite = project.quantize(projected, basis.dim(), rows, basis.dim(), q8, scale);
+    head.norm2_.data()[chunk] = finite ? largest_norm2_of(q8, scale, rows, basis.dim())
+                                       : std::numeric_limits<double>::infinity();
+    pilot.pack_keys(q8, rows, basis.dim(),
+                    head.packed_.data() + first / kPilotKeyBlock * head.block_bytes_);
+  });
+  for (KeyEstimate& head : heads_) head.finish();
+}
+
 void KeyEstimates::quantize_chunks(const AttentionCall& call, std::span<const int64_t> wanted,
                                    const QuantizeKernel& quantize, const PilotDotKernel& pilot,
                                    Executor& executor) {
@@ -101,11 +149,13 @@ int64_t KeyEstimates::scratch_bytes() const {
   int64_t sum = 0;
   for (const KeyEstimate& head : heads_) sum += head.scratch_bytes();
   for (const auto& chunk : chunk_) sum += chunk.bytes();
+  for (const auto& chunk : projected_) sum += chunk.bytes();
   return sum;
 }
 
 int64_t KeyEstimate::scratch_bytes() const {
-  return packed_.bytes() + scales_.bytes() + norm2_.bytes() + mean_.scratch_bytes();
+  return packed_.bytes() + scales_.bytes() + norm2_.bytes() + mean_.scratch_bytes() +
+         basis_.scratch_bytes();
 }
 
 void TileEstimate::reserve_rows(int64_t max_rows, int64_t dim, const PilotDotKernel& pilot) {

@@ -31,11 +31,13 @@
 #include <vector>
 
 #include "kernels/pilot_dot/pilot_dot.h"
+#include "kernels/project/project.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/scratch.h"
 #include "kernels/select/select.h"
 #include "pilot/key_mean.h"
 #include "pilot/row_levels.h"
+#include "pilot/score_basis.h"
 #include "pilot/score_rows.h"
 #include "plan/list_rows.h"
 #include "shadowattn/attention.h"
@@ -63,6 +65,8 @@ class KeyEstimate {
   float largest_scale() const { return largest_scale_; }
   /// Largest ‖k‖² of the quantised keys.
   double largest_norm2() const { return largest_norm2_; }
+  /// Of keys for shares: the directions that they are given in.
+  const ScoreBasis& basis() const { return basis_; }
   int64_t scratch_bytes() const;
 
  private:
@@ -80,6 +84,7 @@ class KeyEstimate {
   bool finite_ = false;
   const float* subtracted_ = nullptr;  // the mean of the keys, or nothing
   KeyMean mean_;
+  ScoreBasis basis_;
   ScratchBuffer<std::byte> packed_;  // [blocks] packed blocks
   ScratchBuffer<float> scales_;      // [blocks · kPilotKeyBlock]
   ScratchBuffer<double> norm2_;      // [chunks] the largest of each; infinite: not finite
@@ -93,6 +98,11 @@ class KeyEstimates {
   void build(const AttentionCall& call, std::span<const int64_t> wanted, KeyRange keys,
              const QuantizeKernel& quantize, const PilotDotKernel& pilot, Executor& executor);
 
+  /// For TileEstimate::shares: of all KV heads, in the directions of a basis and with seven bits.
+  void build_for_shares(const AttentionCall& call, KeyRange keys, const PilotDotKernel& pilot,
+                        const AttendKernel& attend, const ProjectKernel& project,
+                        Executor& executor);
+
   const KeyEstimate& head(int64_t kv_head) const { return heads_[static_cast<size_t>(kv_head)]; }
   int64_t scratch_bytes() const;
 
@@ -102,7 +112,8 @@ class KeyEstimates {
                        Executor& executor);
 
   std::vector<KeyEstimate> heads_;            // [KV heads]
-  std::vector<ScratchBuffer<int8_t>> chunk_;  // per thread: one chunk of unpacked keys
+  std::vector<ScratchBuffer<int8_t>> chunk_;     // per thread: one chunk of unpacked keys
+  std::vector<ScratchBuffer<float>> projected_;  // the same before rounding
 };
 
 /// What the rows of one tile make of the keys. One object per thread, reused.
@@ -130,11 +141,12 @@ class TileEstimate {
 
   void reserve_shares(int64_t max_rows, int64_t dim, int64_t keys, const PilotDotKernel& pilot);
 
-  /// The softmax shares of the rows of `list`, none of which is biased: ShareRows below. whole[b]
+  /// The softmax shares of the rows of `list`, of one head, none of which is biased, by keys that
+  /// were built for shares: ShareRows below. whole[b]
   /// is not 0 when every row sees every key of block b of `keys`. False when a query row holds a
   /// NaN or an infinity, or logits are out of all proportion.
   bool shares(const AttentionCall& call, const KeyEstimate& keys, const Visibility& visibility,
-              const ListRows& list, std::span<const uint8_t> whole, const QuantizeKernel& quantize,
+              const ListRows& list, std::span<const uint8_t> whole, const ProjectKernel& project,
               const PilotDotKernel& pilot);
 
   /// What `shares` left: half[row · stride + j] of key first_block · kPilotKeyBlock + j after the
@@ -171,7 +183,9 @@ class TileEstimate {
   /// Whether no share of the first `rows` rows can need clamping.
   bool shares_in_range(int64_t rows, int64_t dim) const;
 
-  bool quantize7(const AttentionCall& call, const ListRows& list, const QuantizeKernel& quantize);
+  /// The list's queries in the keys' directions, rounded and packed.
+  bool project_queries(const AttentionCall& call, const KeyEstimate& keys, const ListRows& list,
+                       const ProjectKernel& project, const PilotDotKernel& pilot);
   void share_blocks(const KeyEstimate& keys, int64_t rows, int64_t dim, KeyRange blocks,
                     float* total, const PilotDotKernel& pilot);
   /// Clears what rows do not see of the blocks, and adds what they do see to total[row][0].
@@ -194,6 +208,7 @@ class TileEstimate {
   ScratchBuffer<float> query_scale_;       // [rows]
   ScratchBuffer<float> row_factor_;        // [rows]
   ScratchBuffer<double> units_per_logit_;  // [rows]
+  ScratchBuffer<float> projected_;         // [rows][dim]
   ScratchBuffer<float> share_slope_;       // [rows]
   ScratchBuffer<float> share_offset_;      // [rows]
   ScratchBuffer<float> share_factor_;      // [rows]

@@ -24,10 +24,12 @@ int64_t share_stride(int64_t blocks) {
 
 float share_of(uint16_t half) { return std::bit_cast<float>(static_cast<uint32_t>(half) << 16); }
 
-/// The lines from scores to the bits of shares: 2^23 · (127 + log2 of the share).
-float bits_offset(double level) {
-  return static_cast<float>(std::clamp(0x1p23 * (127.0 - level), -1e37, 1e37));
+/// The lines from scores to the upper halves of shares: 2^7 · (127 + log2 of the share). Within
+/// what PilotShares allows, far outside of what it tells apart.
+float half_offset(double level) {
+  return static_cast<float>(std::clamp(0x1p7 * (127.0 - level), -0x1p29, 0x1p29));
 }
+constexpr double kSteepest = 0x1p10;
 
 }  // namespace
 
@@ -35,6 +37,7 @@ void TileEstimate::reserve_shares(int64_t max_rows, int64_t dim, int64_t keys,
                                   const PilotDotKernel& pilot) {
   const int64_t rows = padded_rows(max_rows);
   reserve_rows(rows, dim, pilot);
+  projected_.reserve(rows * dim);
   share_slope_.reserve(rows);
   share_offset_.reserve(rows);
   share_total_.reserve(rows * kShareLanes);
@@ -43,25 +46,38 @@ void TileEstimate::reserve_shares(int64_t max_rows, int64_t dim, int64_t keys,
   shares_.reserve(rows * share_stride(blocks_for(keys)));
 }
 
-bool TileEstimate::quantize7(const AttentionCall& call, const ListRows& list,
-                             const QuantizeKernel& quantize) {
-  constexpr int32_t kLargest = 63;
-  const TensorView& query = call.query;
-  const QuantizeFunctions& f = quantize.of(query.type);
-  for (int64_t i = 0; i < list.count(); ++i) {
-    const void* row = query.row(list.head(i), list.row(i));
-    int8_t* q = quantised_.data() + i * query.dim;
-    float& scale = query_scale_.data()[i];
-    if (!f.row_scales(row, query.row_stride, 1, query.dim, nullptr, &scale)) return false;
-    scale *= 127.0F / kLargest;
-    if (scale == 0.0F) {
-      std::fill_n(q, query.dim, int8_t{0});
-      continue;
-    }
-    f.fixed(row, query.row_stride, 1, query.dim, nullptr, 1.0F / scale, q);
-    for (int64_t d = 0; d < query.dim; ++d) {  // a rounded scale may be a little too small
-      q[d] = static_cast<int8_t>(std::clamp<int32_t>(q[d], -kLargest, kLargest));
-    }
+bool TileEstimate::project_queries(const AttentionCall& call, const KeyEstimate& keys,
+                                   const ListRows& list, const ProjectKernel& project,
+                                   const PilotDotKernel& pilot) {
+  const ScoreBasis& basis = keys.basis();
+  const int64_t rows = list.count();
+  const int64_t dim = call.query.dim;
+  project.rows({{call.query.row(list.first_head, 0), call.query.type, call.query.row_stride},
+                list.rows.first,
+                1,
+                rows,
+                dim,
+                basis.query_map(),
+                dim,
+                nullptr,
+                projected_.data()});
+  if (!project.quantize(projected_.data(), dim, rows, basis.dim(), quantised_.data(),
+                        query_scale_.data())) {
+    return false;
+  }
+  pilot.pack_queries7(quantised_.data(), rows, basis.dim(), packed_.data());
+  error_variance_ = 0.0;
+  for (int64_t i = 0; i < rows; ++i) {
+    const float step = query_scale_.data()[i];
+    const double norm2 =
+        largest_norm2_of(quantised_.data() + i * basis.dim(), &step, 1, basis.dim());
+    const double rounding = logit_error_variance(
+        {call.scale, norm2, step, keys.largest_norm2(), keys.largest_scale()});
+    const double left_out =
+        call.scale * call.scale * basis.left_out(projected_.data() + i * dim);
+    error_variance_ = std::max(error_variance_, rounding + left_out);
+    const double slope = static_cast<double>(step) * keys.largest_scale() * call.scale * kLog2E;
+    share_slope_.data()[i] = static_cast<float>(std::clamp(0x1p7 * slope, -kSteepest, kSteepest));
   }
   return true;
 }
@@ -106,7 +122,7 @@ void TileEstimate::guess_levels(const KeyEstimate& keys, const Visibility& visib
   const int64_t rows = list.count();
   float* total = share_total_.data();
   std::fill_n(total, rows * kShareLanes, 0.0F);
-  std::fill_n(share_offset_.data(), rows, bits_offset(0.0));
+  std::fill_n(share_offset_.data(), rows, half_offset(0.0));
   const int64_t first_end = std::min(first_block_ + kFirst, end_block);
   const KeyRange last{std::max(first_end, end_block - kLast), end_block};
   for (const KeyRange& blocks : {KeyRange{first_block_, first_end}, last}) {
@@ -117,7 +133,7 @@ void TileEstimate::guess_levels(const KeyEstimate& keys, const Visibility& visib
   for (int64_t i = 0; i < rows; ++i) {
     const float sum = total[i * kShareLanes];
     const double level = sum > 0.0F ? straight_log2(std::min<double>(sum, 0x1p126)) : 0.0;
-    share_offset_.data()[i] = bits_offset(level);
+    share_offset_.data()[i] = half_offset(level);
   }
 }
 
@@ -140,25 +156,11 @@ bool TileEstimate::set_factors(const Visibility& visibility, const ListRows& lis
 
 bool TileEstimate::shares(const AttentionCall& call, const KeyEstimate& keys,
                           const Visibility& visibility, const ListRows& list,
-                          std::span<const uint8_t> whole, const QuantizeKernel& quantize,
+                          std::span<const uint8_t> whole, const ProjectKernel& project,
                           const PilotDotKernel& pilot) {
   const int64_t rows = list.count();
-  const int64_t dim = call.query.dim;
-  if (!quantize7(call, list, quantize)) return false;
-  pilot.pack_queries7(quantised_.data(), rows, dim, packed_.data());
-  error_variance_ = 0.0;
-  for (int64_t i = 0; i < rows; ++i) {
-    const float step = query_scale_.data()[i];
-    const double norm2 = largest_norm2_of(quantised_.data() + i * dim, &step, 1, dim);
-    error_variance_ = std::max(error_variance_,
-                               logit_error_variance({call.scale, norm2, step, keys.largest_norm2(),
-                                                     keys.largest_scale()}));
-  }
-  for (int64_t i = 0; i < rows; ++i) {
-    const double slope = static_cast<double>(query_scale_.data()[i]) * keys.largest_scale() *
-                         call.scale * kLog2E * 0x1p23;
-    share_slope_.data()[i] = static_cast<float>(std::clamp(slope, -1e30, 1e30));
-  }
+  const int64_t dim = keys.basis().dim();
+  if (!project_queries(call, keys, list, project, pilot)) return false;
   const KeyRange seen = visible_range(visibility, list);
   if (seen.begin >= seen.end) return set_factors(visibility, list);
   key_begin_ = keys.begin();

@@ -138,13 +138,15 @@ TEST(KernelListTest, ListsEveryKernelOfEveryFamily) {
   const std::vector<KernelInfo> kernels = list_kernels();
   EXPECT_EQ(kernels.size(), quantize_kernels().size() + pilot_dot_kernels().size() +
                                 score_rank_kernels().size() + select_kernels().size() +
+                                project_kernels().size() + keep_kernels().size() +
                                 attend_kernels().size() + attend16_kernels().size());
   std::set<std::string_view> families;
   for (const KernelInfo& kernel : kernels) {
     EXPECT_FALSE(kernel.name.empty());
     families.insert(kernel.family);
   }
-  std::set<std::string_view> expected = {"quantize", "pilot_dot", "score_rank", "select", "attend"};
+  std::set<std::string_view> expected = {"quantize", "pilot_dot", "score_rank", "select",
+                                        "project",  "keep",      "attend"};
   if (!attend16_kernels().empty()) expected.insert("attend16");
   EXPECT_EQ(families, expected);
 }

@@ -282,13 +282,22 @@ TEST_P(PilotDotCaseTest, FixedScoresMatchReference) {
 uint16_t reference_share(int64_t dot, float key_factor, float slope, float offset) {
   const float product = static_cast<float>(dot) * key_factor;
   const double bits = std::fma(product, slope, offset);  // rounded once, to f32
-  return static_cast<uint16_t>(static_cast<uint32_t>(std::clamp(bits, 0.0, 247.0 * 0x1p23)) >> 16);
+  return static_cast<uint16_t>(std::clamp(std::nearbyint(bits), 0.0, 247.0 * 128.0));
 }
 
-/// The same with queries of seven bits: ±127 becomes ±63.
+/// The scales of ranks are of whole bits, those of shares of their upper halves.
+RankScale share_scale(const Problem& p, double spread, double raised) {
+  RankScale scale(p, spread, raised);
+  for (float& slope : scale.slope) slope *= 0x1p-16F;
+  for (float& offset : scale.offset) offset *= 0x1p-16F;
+  return scale;
+}
+
+/// The same with operands of seven bits: ±127 becomes ±63.
 Problem seven_bits(const PilotCase& c, uint64_t seed) {
   Problem p(c, seed);
   for (int8_t& q : p.q) q = static_cast<int8_t>(q * 63 / 127);
+  for (int8_t& k : p.k) k = static_cast<int8_t>(k * 63 / 127);
   return p;
 }
 
@@ -353,10 +362,10 @@ TEST_P(PilotDotCaseTest, SharesMatchReference) {
   const PilotDotKernel& kernel = GetParam().kernel;
   SHADOWATTN_SKIP_UNLESS_RUNS_HERE(kernel);
   const Problem p = seven_bits(GetParam().data, 8);
-  expect_reference_shares(kernel, p, RankScale(p, 30.0, 0.0), 0, 0);    // as the engine asks
-  expect_reference_shares(kernel, p, RankScale(p, 0.01, 0.0), 3, 1);    // nearly uniform rows
-  expect_reference_shares(kernel, p, RankScale(p, 900.0, 0.0), 32, 0);  // most shares underflow
-  expect_reference_shares(kernel, p, RankScale(p, 60.0, 150.0), 5, 1);  // and at the cap
+  expect_reference_shares(kernel, p, share_scale(p, 30.0, 0.0), 0, 0);    // as the engine asks
+  expect_reference_shares(kernel, p, share_scale(p, 0.01, 0.0), 3, 1);    // nearly uniform rows
+  expect_reference_shares(kernel, p, share_scale(p, 900.0, 0.0), 32, 0);  // most shares underflow
+  expect_reference_shares(kernel, p, share_scale(p, 60.0, 150.0), 5, 1);  // and at the cap
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, PilotDotCaseTest,
@@ -421,11 +430,11 @@ TEST_P(PilotDotTest, SharesOfSevenBitsNeverOverflowSixteen) {
     for (int64_t j = 0; j < p.keys; ++j) {
       for (int64_t d = 0; d < dim; ++d) {
         p.k[static_cast<size_t>(j * dim + d)] =
-            static_cast<int8_t>((j >> d % 4 & 1) != 0 ? 127 : -127);
+            static_cast<int8_t>((j >> d % 4 & 1) != 0 ? 63 : -63);
       }
     }
     std::fill(p.key_factor.begin(), p.key_factor.end(), 1.0F);
-    expect_reference_shares(GetParam(), p, RankScale(p, 100.0, 50.0), 1, 1);
+    expect_reference_shares(GetParam(), p, share_scale(p, 100.0, 50.0), 1, 1);
   }
 }
 
@@ -434,7 +443,7 @@ TEST_P(PilotDotTest, SharesAddToTheTotalsOfBlocksBefore) {
   SHADOWATTN_SKIP_UNLESS_RUNS_HERE(GetParam());
   const PilotDotKernel& kernel = GetParam();
   const Problem p = seven_bits({"", 5, 96, 32}, 10);
-  const RankScale scale(p, 20.0, 0.0);
+  const RankScale scale = share_scale(p, 20.0, 0.0);
   std::vector<int8_t> keys(static_cast<size_t>(p.blocks * kernel.key_block_bytes(p.dim)));
   std::vector<int8_t> queries(static_cast<size_t>(p.rows * kernel.query_row_bytes(p.dim)));
   kernel.pack_keys(p.k.data(), p.keys, p.dim, keys.data());

@@ -4,6 +4,9 @@
 //
 //   Σ q·k = Σ (q + 64)·k - 64 · Σ k
 //
+// Of seven bits are the keys of shares too: then the sums of two vpmaddubsw fit, 4 · 127 · 63 < 2^15,
+// and one vpmaddwd takes both on.
+//
 // A query of eight bits is twice one of seven and a bit: q = 2h + l with h = q >> 1, l = q & 1, so
 // that Σ q·k = 2 · Σ h·k + Σ l·k.
 //
@@ -68,23 +71,53 @@ template <int kRows>
   }
 }
 
-/// The INT32 sums of kRows query rows of seven bits (from `q` on) and the keys of a block.
+/// The same where two sums of products fit 16 bits together.
 template <int kRows>
-[[gnu::always_inline]] inline void dot_rows7(const uint8_t* q, const int8_t* k, int64_t dim,
-                                             __m256i (&low)[kRows], __m256i (&high)[kRows]) {
+[[gnu::always_inline]] inline void add_dots7(const uint8_t* q, int64_t row_bytes, const int8_t* k,
+                                             int64_t dim, __m256i (&low)[kRows],
+                                             __m256i (&high)[kRows]) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  for (int64_t d = 0; d < dim; d += 8, k += 128) {
+    const __m256i k_low[2] = {load_keys(k), load_keys(k + 64)};
+    const __m256i k_high[2] = {load_keys(k + 32), load_keys(k + 96)};
+    unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
+      const __m256i first = broadcast_word(q + r * row_bytes + d);
+      const __m256i second = broadcast_word(q + r * row_bytes + d + 4);
+      const __m256i a = _mm256_add_epi16(_mm256_maddubs_epi16(first, k_low[0]),
+                                         _mm256_maddubs_epi16(second, k_low[1]));
+      const __m256i b = _mm256_add_epi16(_mm256_maddubs_epi16(first, k_high[0]),
+                                         _mm256_maddubs_epi16(second, k_high[1]));
+      low[r] = _mm256_add_epi32(low[r], _mm256_madd_epi16(a, ones));
+      high[r] = _mm256_add_epi32(high[r], _mm256_madd_epi16(b, ones));
+    });
+  }
+}
+
+/// Where the sums of kRows rows raised by 64 and the keys of a block begin.
+template <int kRows>
+[[gnu::always_inline]] inline void start_dots(const int8_t* k, int64_t dim, __m256i (&low)[kRows],
+                                              __m256i (&high)[kRows]) {
   const int8_t* sums = k + kPilotKeyBlock * dim;
   unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
     low[r] = load_keys(sums);
     high[r] = load_keys(sums + 32);
   });
-  add_dots<kRows>(q, 2 * dim, k, dim, low, high);
 }
 
-/// The same of eight bits.
+/// The INT32 sums of kRows query rows and keys of a block, both of seven bits.
+template <int kRows>
+[[gnu::always_inline]] inline void dot_rows7(const uint8_t* q, const int8_t* k, int64_t dim,
+                                             __m256i (&low)[kRows], __m256i (&high)[kRows]) {
+  start_dots<kRows>(k, dim, low, high);
+  add_dots7<kRows>(q, 2 * dim, k, dim, low, high);
+}
+
+/// The same of eight bits each.
 template <int kRows>
 [[gnu::always_inline]] inline void dot_rows(const uint8_t* q, const int8_t* k, int64_t dim,
                                             __m256i (&low)[kRows], __m256i (&high)[kRows]) {
-  dot_rows7<kRows>(q, k, dim, low, high);
+  start_dots<kRows>(k, dim, low, high);
+  add_dots<kRows>(q, 2 * dim, k, dim, low, high);
   unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
     low[r] = _mm256_slli_epi32(low[r], 1);
     high[r] = _mm256_slli_epi32(high[r], 1);
@@ -175,6 +208,12 @@ void add_shares(const PilotRank& list, int64_t row, int64_t block, __m256& low_s
   });
 }
 
+/// The upper halves of eight keys' shares of one row, not yet capped.
+inline __m256i share_halves(__m256i acc, __m256 key_factor, __m256 slope, __m256 offset) {
+  const __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(acc), key_factor);
+  return _mm256_cvtps_epi32(_mm256_fmadd_ps(product, slope, offset));
+}
+
 /// The upper halves of the shares of kRows rows and the sixteen keys of a block.
 template <int kRows>
 void share_rows(const PilotShares& list, int64_t row, int64_t block) {
@@ -185,19 +224,20 @@ void share_rows(const PilotShares& list, int64_t row, int64_t block) {
   const int64_t key = block * kPilotKeyBlock;
   const __m256 low_factor = _mm256_loadu_ps(list.key_factor + key);
   const __m256 high_factor = _mm256_loadu_ps(list.key_factor + key + 8);
-  const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xFFFF0000U));
+  const __m256i zero = _mm256_setzero_si256();
+  const __m256i cap = _mm256_set1_epi16(static_cast<int16_t>(kShareCap));
   unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
     const __m256 slope = _mm256_set1_ps(list.slope[row + r]);
     const __m256 offset = _mm256_set1_ps(list.offset[row + r]);
-    const __m256 a = shares(low[r], low_factor, slope, offset);
-    const __m256 b = shares(high[r], high_factor, slope, offset);
-    const __m256i words = _mm256_packus_epi32(_mm256_srli_epi32(_mm256_castps_si256(a), 16),
-                                              _mm256_srli_epi32(_mm256_castps_si256(b), 16));
+    const __m256i words =
+        _mm256_min_epu16(_mm256_packus_epi32(share_halves(low[r], low_factor, slope, offset),
+                                             share_halves(high[r], high_factor, slope, offset)),
+                         cap);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(list.half + (row + r) * list.stride + key),
                         _mm256_permute4x64_epi64(words, 0xD8));
     float* total = list.total + (row + r) * kShareLanes;
-    const __m256 mask = _mm256_castsi256_ps(upper);
-    const __m256 sum = _mm256_add_ps(_mm256_and_ps(a, mask), _mm256_and_ps(b, mask));
+    const __m256 sum = _mm256_add_ps(_mm256_castsi256_ps(_mm256_unpacklo_epi16(zero, words)),
+                                     _mm256_castsi256_ps(_mm256_unpackhi_epi16(zero, words)));
     _mm256_storeu_ps(total, _mm256_add_ps(_mm256_loadu_ps(total), sum));
   });
 }

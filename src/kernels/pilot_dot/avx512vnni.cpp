@@ -160,7 +160,7 @@ void share_rows(const PilotShares& list, int64_t row, int64_t block) {
   dot_rows<kRows, kBlocks>(
       static_cast<const int8_t*>(list.queries) + row * (kQueryHeader + list.dim),
       static_cast<const uint8_t*>(list.keys) + block * kPilotKeyBlock * list.dim, list.dim, acc);
-  const __m512 cap = _mm512_set1_ps(kRankCap);
+  const __m512i cap = _mm512_set1_epi32(kShareCap);
   unrolled<kRows>([&](auto r) __attribute__((always_inline)) {
     const __m512 slope = _mm512_set1_ps(list.slope[row + r]);
     const __m512 offset = _mm512_set1_ps(list.offset[row + r]);
@@ -170,9 +170,8 @@ void share_rows(const PilotShares& list, int64_t row, int64_t block) {
       const int64_t key = (block + b) * kPilotKeyBlock;
       const __m512 factor = _mm512_loadu_ps(list.key_factor + key);
       const __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[r][b]), factor);
-      __m512 bits = _mm512_fmadd_ps(product, slope, offset);
-      bits = _mm512_min_ps(_mm512_max_ps(bits, _mm512_setzero_ps()), cap);
-      const __m512i half = _mm512_srli_epi32(_mm512_cvttps_epi32(bits), 16);
+      const __m512i bits = _mm512_cvtps_epi32(_mm512_fmadd_ps(product, slope, offset));
+      const __m512i half = _mm512_min_epi32(_mm512_max_epi32(bits, _mm512_setzero_si512()), cap);
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(list.half + (row + r) * list.stride + key),
                           _mm512_cvtepi32_epi16(half));
       sum = _mm512_add_ps(sum, _mm512_castsi512_ps(_mm512_slli_epi32(half, 16)));

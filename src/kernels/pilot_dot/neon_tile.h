@@ -139,19 +139,24 @@ struct NeonShares {
     low_factor = vld1q_f32(list.key_factor + key);
     high_factor = vld1q_f32(list.key_factor + key + 4);
   }
-  /// The bits of shares with their lower halves cleared.
-  [[gnu::always_inline]] static uint32x4_t upper(float32x4_t share) {
-    return vandq_u32(vreinterpretq_u32_f32(share), vdupq_n_u32(0xFFFF0000U));
+  [[gnu::always_inline]] static int32x4_t halves(int32x4_t acc, float32x4_t key_factor,
+                                                 float slope, float offset) {
+    const float32x4_t product = vmulq_f32(vcvtq_f32_s32(acc), key_factor);
+    return vcvtnq_s32_f32(vfmaq_n_f32(vdupq_n_f32(offset), product, slope));
   }
   [[gnu::always_inline]] void row(int64_t r, int64_t key, int32x4_t low, int32x4_t high) {
     const float slope = list.slope[r];
     const float offset = list.offset[r];
-    const uint32x4_t a = upper(NeonRanks<true>::share(low, low_factor, slope, offset));
-    const uint32x4_t b = upper(NeonRanks<true>::share(high, high_factor, slope, offset));
-    vst1q_u16(list.half + r * list.stride + key,
-              vuzp2q_u16(vreinterpretq_u16_u32(a), vreinterpretq_u16_u32(b)));
+    // vqmovun saturates to [0, 65535].
+    const uint16x8_t words =
+        vminq_u16(vqmovun_high_s32(vqmovun_s32(halves(low, low_factor, slope, offset)),
+                                   halves(high, high_factor, slope, offset)),
+                  vdupq_n_u16(static_cast<uint16_t>(kShareCap)));
+    vst1q_u16(list.half + r * list.stride + key, words);
+    const uint16x8_t zero = vdupq_n_u16(0);
     float* total = list.total + r * kShareLanes;
-    const float32x4_t sum = vaddq_f32(vreinterpretq_f32_u32(a), vreinterpretq_f32_u32(b));
+    const float32x4_t sum = vaddq_f32(vreinterpretq_f32_u16(vzip1q_u16(zero, words)),
+                                      vreinterpretq_f32_u16(vzip2q_u16(zero, words)));
     vst1q_f32(total, vaddq_f32(vld1q_f32(total), sum));
   }
   [[gnu::always_inline]] void finish(int64_t) {}

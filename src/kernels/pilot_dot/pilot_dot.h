@@ -19,13 +19,14 @@
 //
 //   e2 = bits(int32(clamp(fma(float(acc) · key_factor, slope, offset), 0, kRankCap)))   truncated
 //
-//   half[r][j]  = upper 16 bits of bits(int32(clamp(fma(acc · key_factor[j], slope[r], offset[r]),
-//                 0, kRankCap)))                                  e2 of row r and key j alone
-//   total[r]   += Σ_j half[r][j], in the lanes and the order of the kernel
+//   half[r][j]  = min(saturate(round_to_nearest_even(fma(float(acc) · key_factor[j], slope[r],
+//                 offset[r]))), kShareCap)         upper 16 bits of e2 of row r and key j alone
+//   total[r]   += Σ_j half[r][j] as upper halves of floats, in the lanes and the order of the kernel
 //
-// The shares of single rows are of queries of seven bits, [-63, 63]: then two products of an
-// unsigned and a signed byte fit 16 bits, which makes them twice as fast on AVX2 and costs nothing
-// that the keys' own rounding would not (SPEED.md).
+// with slope = 2^7 · (…) and offset = 2^7 · (127 + …); saturate is to [0, 65535]. The shares of
+// single rows are of queries and keys of seven bits, [-63, 63]: then four products of an unsigned
+// and a signed byte fit 16 bits, which makes them twice as fast on AVX2 and costs nothing that
+// counts (SPEED.md).
 //
 // Scores of ranks never leave the registers. float(acc) is exact (below 2^24), the product is
 // rounded, the fma rounded once, rows are added in order: every kernel gives the same bits.
@@ -74,13 +75,13 @@ inline constexpr int64_t kShareLanes = 16;
 
 struct PilotShares {
   const void* queries = nullptr;  ///< packed by pack_queries7
-  int64_t rows = 0;               ///< as in PilotTile, as are the next four
+  int64_t rows = 0;               ///< as in PilotTile, as are the next four; keys in [-63, 63]
   const void* keys = nullptr;
   int64_t key_blocks = 0;
   int64_t dim = 0;
   const float* key_factor = nullptr;
-  const float* slope = nullptr;   ///< [rows] finite
-  const float* offset = nullptr;  ///< [rows] finite
+  const float* slope = nullptr;   ///< [rows], as the next: |acc · slope + offset| below 2^31
+  const float* offset = nullptr;  ///< [rows]
   uint16_t* half = nullptr;       ///< [rows][stride], first key_blocks · kPilotKeyBlock written
   int64_t stride = 0;             ///< elements
   float* total = nullptr;         ///< [rows][kShareLanes] in and out, to be added up at the end
@@ -88,6 +89,8 @@ struct PilotShares {
 
 /// Largest f32 whose bits are a share: 2^120, so that sums stay ordered (they may reach infinity).
 inline constexpr float kRankCap = 247.0F * 0x1p23F;
+/// Its upper half.
+inline constexpr int32_t kShareCap = 247 << 7;
 
 struct PilotRank {
   const void* queries = nullptr;  ///< as in PilotTile, as are the next five

@@ -86,9 +86,9 @@ void pilot_shares_scalar(const PilotShares& list) {
     for (int64_t j = 0; j < list.key_blocks * kPilotKeyBlock; ++j) {
       const int32_t acc = dot(queries + r * list.dim, keys + j * list.dim, list.dim);
       const float product = static_cast<float>(acc) * list.key_factor[j];
-      const float bits = std::fma(product, list.slope[r], list.offset[r]);
-      const float clamped = std::min(std::max(bits, 0.0F), kRankCap);
-      const uint32_t half = static_cast<uint32_t>(clamped) >> 16;
+      const float bits = std::nearbyint(std::fma(product, list.slope[r], list.offset[r]));
+      const auto half = static_cast<uint32_t>(
+          std::min(std::max(bits, 0.0F), static_cast<float>(kShareCap)));
       list.half[r * list.stride + j] = static_cast<uint16_t>(half);
       list.total[r * kShareLanes + j % kShareLanes] += std::bit_cast<float>(half << 16);
     }
