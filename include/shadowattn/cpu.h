@@ -22,6 +22,7 @@ enum class CpuFeature : uint32_t {
   kDotProd = 1U << 7,     ///< Arm INT8 dot products (sdot, FEAT_DotProd)
   kI8mm = 1U << 8,        ///< Arm INT8 matrix products (smmla, FEAT_I8MM)
   kArmBf16 = 1U << 9,     ///< Arm BF16 matrix products (bfmmla, FEAT_BF16)
+  kAvxVnni = 1U << 10,    ///< AVX-VNNI: INT8 dot products without AVX-512
 };
 
 /// A set of CpuFeature bits. Kernels are chosen by such a set, never by a global, so that tests
@@ -53,6 +54,7 @@ constexpr CpuFeatures operator|(CpuFeature a, CpuFeature b) {
 
 /// What the kernels of a level may use. A level holds all that its ISA files are compiled with.
 inline constexpr CpuFeatures kAvx2Level = CpuFeature::kAvx2 | CpuFeature::kFma | CpuFeature::kF16c;
+inline constexpr CpuFeatures kAvxVnniLevel = kAvx2Level | CpuFeature::kAvxVnni;
 inline constexpr CpuFeatures kAvx512Level = kAvx2Level | CpuFeature::kAvx512;
 inline constexpr CpuFeatures kAvx512VnniLevel = kAvx512Level | CpuFeature::kAvx512Vnni;
 inline constexpr CpuFeatures kAvx512Bf16Level = kAvx512VnniLevel | CpuFeature::kAvx512Bf16;
@@ -68,8 +70,8 @@ CpuFeatures detect_cpu_features();
 /// Names of the set's members, e.g. "avx2 fma f16c"; "none" when empty.
 std::string to_string(CpuFeatures features);
 
-/// A named level that limits what may be used: "scalar", "avx2", "avx512", "avx512vnni",
-/// "avx512bf16"; on Arm "scalar", "neon", "dotprod", "i8mm", "bf16".
+/// A named level that limits what may be used: "scalar", "avx2", "avxvnni", "avx512",
+/// "avx512vnni", "avx512bf16"; on Arm "scalar", "neon", "dotprod", "i8mm", "bf16".
 struct IsaLevel {
   std::string_view name;
   CpuFeatures features;

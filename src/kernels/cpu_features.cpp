@@ -1,5 +1,7 @@
 #if defined(__aarch64__)
 #include <sys/auxv.h>
+#elif defined(__x86_64__)
+#include <cpuid.h>
 #endif
 
 #include <vector>
@@ -26,6 +28,7 @@ constexpr FeatureName kFeatureNames[] = {
     {CpuFeature::kAvx2, "avx2"},
     {CpuFeature::kFma, "fma"},
     {CpuFeature::kF16c, "f16c"},
+    {CpuFeature::kAvxVnni, "avxvnni"},
     {CpuFeature::kAvx512, "avx512"},
     {CpuFeature::kAvx512Vnni, "avx512vnni"},
     {CpuFeature::kAvx512Bf16, "avx512bf16"},
@@ -41,6 +44,17 @@ constexpr unsigned long kHwcapArmv82 = 1UL << 7 | 1UL << 8 | 1UL << 12;  // CRC3
 constexpr unsigned long kHwcapDotProd = 1UL << 20;                       // in AT_HWCAP
 constexpr unsigned long kHwcap2I8mm = 1UL << 13;                         // in AT_HWCAP2
 constexpr unsigned long kHwcap2Bf16 = 1UL << 14;
+#endif
+
+#if defined(__x86_64__)
+/// Bit 4 of EAX of leaf 7.1, which GCC 12's builtin has no name for.
+bool has_avx_vnni() {
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 4 & 1U) != 0;
+}
 #endif
 
 template <typename Kernel>
@@ -65,6 +79,7 @@ CpuFeatures detect_cpu_features() {
   }
   if (__builtin_cpu_supports("fma")) found = found | CpuFeature::kFma;
   if (__builtin_cpu_supports("f16c")) found = found | CpuFeature::kF16c;
+  if (has_avx_vnni()) found = found | CpuFeature::kAvxVnni;
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
     found = found | CpuFeature::kAvx512;
@@ -100,6 +115,7 @@ const std::vector<IsaLevel>& isa_levels() {
     {"scalar", CpuFeatures()},
 #if defined(__x86_64__)
     {"avx2", kAvx2Level},
+    {"avxvnni", kAvxVnniLevel},
     {"avx512", kAvx512Level},
     {"avx512vnni", kAvx512VnniLevel},
     {"avx512bf16", kAvx512Bf16Level},

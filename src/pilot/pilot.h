@@ -111,7 +111,7 @@ class KeyEstimates {
                        const QuantizeKernel& quantize, const PilotDotKernel& pilot,
                        Executor& executor);
 
-  std::vector<KeyEstimate> heads_;            // [KV heads]
+  std::vector<KeyEstimate> heads_;               // [KV heads]
   std::vector<ScratchBuffer<int8_t>> chunk_;     // per thread: one chunk of unpacked keys
   std::vector<ScratchBuffer<float>> projected_;  // the same before rounding
 };

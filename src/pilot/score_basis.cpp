@@ -131,8 +131,8 @@ bool ScoreBasis::second_moment(int64_t rows, const ProjectKernel& project, float
     for (int64_t d = 0; d < dim; ++d) {
       for (int64_t r = 0; r < padded; ++r) transposed[d * padded + r] = sample[r * dim + d];
     }
-    project.rows({float_rows(transposed, padded), 0, 1, dim, padded, sample, dim, nullptr,
-                  product_.data()});
+    project.rows(
+        {float_rows(transposed, padded), 0, 1, dim, padded, sample, dim, nullptr, product_.data()});
     for (int64_t i = 0; i < dim * dim; ++i) out[i] += product_.data()[i];
   }
   double trace = 0.0;
@@ -200,9 +200,8 @@ void ScoreBasis::rotate(const ProjectKernel& project) {
   float* product = product_.data();
   int32_t* order = order_.data();
   std::iota(order, order + dim, 0);
-  std::stable_sort(order, order + dim, [&](int32_t a, int32_t b) {
-    return joint[a * dim + a] > joint[b * dim + b];
-  });
+  std::stable_sort(order, order + dim,
+                   [&](int32_t a, int32_t b) { return joint[a * dim + a] > joint[b * dim + b]; });
   for (int64_t c = 0; c < dim; ++c) {
     std::copy_n(joint + order[c] * dim, dim, product + c * dim);
   }

@@ -71,10 +71,9 @@ bool TileEstimate::project_queries(const AttentionCall& call, const KeyEstimate&
     const float step = query_scale_.data()[i];
     const double norm2 =
         largest_norm2_of(quantised_.data() + i * basis.dim(), &step, 1, basis.dim());
-    const double rounding = logit_error_variance(
-        {call.scale, norm2, step, keys.largest_norm2(), keys.largest_scale()});
-    const double left_out =
-        call.scale * call.scale * basis.left_out(projected_.data() + i * dim);
+    const double rounding =
+        logit_error_variance({call.scale, norm2, step, keys.largest_norm2(), keys.largest_scale()});
+    const double left_out = call.scale * call.scale * basis.left_out(projected_.data() + i * dim);
     error_variance_ = std::max(error_variance_, rounding + left_out);
     const double slope = static_cast<double>(step) * keys.largest_scale() * call.scale * kLog2E;
     share_slope_.data()[i] = static_cast<float>(std::clamp(0x1p7 * slope, -kSteepest, kSteepest));

@@ -4,6 +4,7 @@
 
 #include "kernel_param.h"
 #include "reference.h"
+#include "vnni256_emulated.h"
 
 namespace shadowattn {
 namespace {
@@ -368,8 +369,16 @@ TEST_P(PilotDotCaseTest, SharesMatchReference) {
   expect_reference_shares(kernel, p, share_scale(p, 60.0, 150.0), 5, 1);  // and at the cap
 }
 
+std::vector<PilotDotKernel> kernels() {
+  std::vector<PilotDotKernel> all = pilot_dot_kernels();
+#if defined(__x86_64__)
+  all.push_back(test::emulated_avxvnni());
+#endif
+  return all;
+}
+
 INSTANTIATE_TEST_SUITE_P(Kernels, PilotDotCaseTest,
-                         testing::ValuesIn(test::cross(pilot_dot_kernels(), pilot_cases())),
+                         testing::ValuesIn(test::cross(kernels(), pilot_cases())),
                          test::param_label<PilotDotCaseTest::ParamType>);
 
 class PilotDotTest : public testing::TestWithParam<PilotDotKernel> {};
@@ -507,7 +516,7 @@ TEST_P(PilotDotTest, KeysMayBePackedInPieces) {
   EXPECT_EQ(whole, pieces);
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, PilotDotTest, testing::ValuesIn(pilot_dot_kernels()),
+INSTANTIATE_TEST_SUITE_P(Kernels, PilotDotTest, testing::ValuesIn(kernels()),
                          test::kernel_name<PilotDotKernel>);
 
 }  // namespace

@@ -181,7 +181,7 @@ TEST_P(ProjectTest, QuantizeTakesTheSmallestAsZeroAndTheLargestAsItIs) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, ProjectTest, testing::ValuesIn(project_kernels()),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         test::kernel_name<ProjectKernel>);
 
 }  // namespace
 }  // namespace shadowattn

@@ -95,8 +95,8 @@ class ScoreBasisTest : public testing::Test {
     for (int64_t j = 0; j < p.shape.keys; ++j) {
       double exact = 0.0;
       for (int64_t d = 0; d < p.shape.dim; ++d) {
-        exact += double{test::element(p.call.query, head, row, d)} *
-                 test::element(p.call.key, 0, j, d);
+        exact +=
+            double{test::element(p.call.query, head, row, d)} * test::element(p.call.key, 0, j, d);
       }
       double estimate = 0.0;
       for (int64_t c = 0; c < basis_.dim(); ++c) {
@@ -110,12 +110,14 @@ class ScoreBasisTest : public testing::Test {
     return all;
   }
 
-  /// The directions are orthogonal to about 1e-4, and seven bits are 1e-2.
+  /// M is held in f32: directions with less than 2^-23 of its largest value, 3e-4 of the largest
+  /// logits, drown. A quarter of a step of seven bits is what the estimate does not notice.
+  static constexpr double kUnnoticed = 0.25 / 63.0;
   void expect_exact(const Problem& p) const {
     for (int64_t row = 0; row < p.shape.rows; row += 9) {
       double size = 0.0;
       for (const double x : differences(p, row % p.shape.heads, row, &size)) {
-        ASSERT_LE(std::fabs(x), 1e-3 * size);
+        ASSERT_LE(std::fabs(x), kUnnoticed * size);
       }
     }
   }
@@ -128,8 +130,10 @@ class ScoreBasisTest : public testing::Test {
 };
 
 TEST_F(ScoreBasisTest, TakesAllDirectionsWhereAllCount) {
-  for (const int64_t dim : {16, 48, 64, 80, 128, 256}) {
+  for (const int64_t dim : {16, 48, 64, 80, 128}) {  // more than these 200 queries do not span
     Problem p(shape(dim));
+    p.query.fill_random(1, test::Content::kNormal, 6.0);
+    p.key.fill_random(2, test::Content::kNormal, 6.0);
     find(p);
     EXPECT_EQ(basis_.dim(), dim);
     expect_exact(p);
@@ -144,13 +148,13 @@ TEST_F(ScoreBasisTest, FindsTheFewDirectionsThatCount) {
     find(p);
     EXPECT_EQ(basis_.dim(), 16);
     double size = 0.0;
-    for (const double x : differences(p, 1, 7, &size)) EXPECT_LE(std::fabs(x), 1e-3 * size);
+    for (const double x : differences(p, 1, 7, &size)) EXPECT_LE(std::fabs(x), kUnnoticed * size);
   }
 }
 
 TEST_F(ScoreBasisTest, LeavesOutWhatItSays) {
   Problem p(shape(64));
-  fill_decaying(p, 0.94, 2.0);
+  fill_decaying(p, 0.94, 4.0);
   find(p);
   EXPECT_GT(basis_.dim(), 16);
   EXPECT_LT(basis_.dim(), 64);
@@ -205,14 +209,14 @@ TEST_F(ScoreBasisTest, SamplesThatAreNotFiniteAreLeftOut) {
   EXPECT_EQ(basis_.dim(), 16);
   project(clean);
   double size = 0.0;
-  for (const double x : differences(clean, 1, 7, &size)) EXPECT_LE(std::fabs(x), 1e-3 * size);
+  for (const double x : differences(clean, 1, 7, &size)) EXPECT_LE(std::fabs(x), kUnnoticed * size);
 }
 
 TEST_F(ScoreBasisTest, NothingToGoByGivesTheHeadsOwnDirections) {
   for (const int what : {0, 1, 2, 3}) {
     Problem p(shape(48));
     if (what == 0) p.query.fill(0.0);
-    if (what == 1) p.key.fill(2.0);
+    if (what == 1) p.key.fill(0.0);
     if (what == 2) p.query.fill(test::kNan);
     if (what == 3) p.key.fill(test::kNan);
     find(p);
@@ -232,6 +236,13 @@ TEST_F(ScoreBasisTest, AnySizeOfOperands) {
     find(p);
     expect_exact(p);
   }
+}
+
+TEST_F(ScoreBasisTest, KeysThatAreAllTheSame) {
+  Problem p(shape(48));
+  p.key.fill(2.1);
+  find(p);
+  expect_exact(p);
 }
 
 TEST_F(ScoreBasisTest, FewRowsAndKeys) {

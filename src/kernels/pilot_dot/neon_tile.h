@@ -139,8 +139,8 @@ struct NeonShares {
     low_factor = vld1q_f32(list.key_factor + key);
     high_factor = vld1q_f32(list.key_factor + key + 4);
   }
-  [[gnu::always_inline]] static int32x4_t halves(int32x4_t acc, float32x4_t key_factor,
-                                                 float slope, float offset) {
+  [[gnu::always_inline]] static int32x4_t halves(int32x4_t acc, float32x4_t key_factor, float slope,
+                                                 float offset) {
     const float32x4_t product = vmulq_f32(vcvtq_f32_s32(acc), key_factor);
     return vcvtnq_s32_f32(vfmaq_n_f32(vdupq_n_f32(offset), product, slope));
   }

@@ -21,7 +21,8 @@
 //
 //   half[r][j]  = min(saturate(round_to_nearest_even(fma(float(acc) · key_factor[j], slope[r],
 //                 offset[r]))), kShareCap)         upper 16 bits of e2 of row r and key j alone
-//   total[r]   += Σ_j half[r][j] as upper halves of floats, in the lanes and the order of the kernel
+//   total[r]   += Σ_j half[r][j] as upper halves of floats, in the lanes and the order of the
+//   kernel
 //
 // with slope = 2^7 · (…) and offset = 2^7 · (127 + …); saturate is to [0, 65535]. The shares of
 // single rows are of queries and keys of seven bits, [-63, 63]: then four products of an unsigned

@@ -87,8 +87,8 @@ void pilot_shares_scalar(const PilotShares& list) {
       const int32_t acc = dot(queries + r * list.dim, keys + j * list.dim, list.dim);
       const float product = static_cast<float>(acc) * list.key_factor[j];
       const float bits = std::nearbyint(std::fma(product, list.slope[r], list.offset[r]));
-      const auto half = static_cast<uint32_t>(
-          std::min(std::max(bits, 0.0F), static_cast<float>(kShareCap)));
+      const auto half =
+          static_cast<uint32_t>(std::min(std::max(bits, 0.0F), static_cast<float>(kShareCap)));
       list.half[r * list.stride + j] = static_cast<uint16_t>(half);
       list.total[r * kShareLanes + j % kShareLanes] += std::bit_cast<float>(half << 16);
     }

@@ -6,7 +6,7 @@ namespace shadowattn {
 void project_rows_avx512(const ProjectRows& work) { project_rows<simd::Avx512>(work); }
 
 bool project_quantize_avx512(const float* x, int64_t stride, int64_t rows, int64_t dim, int8_t* q,
-                         float* scale) {
+                             float* scale) {
   return project_quantize<simd::Avx512>(x, stride, rows, dim, q, scale);
 }
 

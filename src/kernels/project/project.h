@@ -1,4 +1,5 @@
-// Kernel family `project`: rows of f32, f16 or q8_0 times a small matrix, and to INT8 of seven bits.
+// Kernel family `project`: rows of f32, f16 or q8_0 times a small matrix, and to INT8 of seven
+// bits.
 //
 //   rows      out[i][c] = start[c] + Σ_d x[first + i · step][d] · map[d][c]      in f32
 //   quantize  scale[r]  = absmax(x[r]) / 63

@@ -24,8 +24,8 @@ template <typename Simd, int kRows>
   Vec sum[kRows][kVecs];
   unrolled<kRows * kVecs>([&](auto i) __attribute__((always_inline)) {
     constexpr int v = i % kVecs;
-    sum[i / kVecs][v] = work.start != nullptr ? Simd::load(work.start + column + v * Simd::kLanes)
-                                              : Simd::zero();
+    sum[i / kVecs][v] =
+        work.start != nullptr ? Simd::load(work.start + column + v * Simd::kLanes) : Simd::zero();
   });
   const float* map = work.map + column;
   for (int64_t d = 0; d < work.dim; ++d, map += work.columns) {
