@@ -200,8 +200,11 @@ void ScoreBasis::rotate(const ProjectKernel& project) {
   float* product = product_.data();
   int32_t* order = order_.data();
   std::iota(order, order + dim, 0);
-  std::stable_sort(order, order + dim,
-                   [&](int32_t a, int32_t b) { return joint[a * dim + a] > joint[b * dim + b]; });
+  std::sort(order, order + dim, [&](int32_t a, int32_t b) {  // the stable one would allocate
+    const float x = joint[a * dim + a];
+    const float y = joint[b * dim + b];
+    return x > y || (x == y && a < b);
+  });
   for (int64_t c = 0; c < dim; ++c) {
     std::copy_n(joint + order[c] * dim, dim, product + c * dim);
   }
